@@ -1,0 +1,61 @@
+"""Checkpoints: tensors, numbers and JSON text; nothing in them is executed when they are read."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from tce_core.config import TrialConfig
+from tce_core.errors import UserError
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write all of `state` or leave the earlier file as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            torch.save(dict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote for the same configuration.
+
+    Raises:
+        UserError: not a checkpoint, or one of another configuration; the message names what differs.
+    """
+    state = read_checkpoint(path)
+    saved, asked = json.loads(state["config"]), json.loads(config.model_dump_json())
+    for key in asked:
+        if saved.get(key) != asked[key]:
+            raise UserError(f"{path}: written with {key} = {saved.get(key)}, not {asked[key]}; use another file")
+    return state
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, unpickling and I/O errors share no narrower base
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint that can be read safely: {reason}") from None
+    if not isinstance(state, dict) or not {"config", "model", "epoch"} <= state.keys():
+        raise UserError(f"{path}: not a checkpoint of this program")
+    return state
+
+
+def export_weights(checkpoint: Path, target: Path, metadata: Mapping[str, str]) -> None:
+    """The model of a checkpoint as safetensors, with text metadata beside the tensors."""
+    model: dict[str, Tensor] = read_checkpoint(checkpoint)["model"]
+    partial = target.with_name(target.name + ".partial")
+    safetensors.torch.save_file({k: v.contiguous() for k, v in model.items()}, partial, dict(metadata))
+    os.replace(partial, target)

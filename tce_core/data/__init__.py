@@ -1,0 +1,5 @@
+"""Data sets: the Arrow format, the converters into it, and the built-in procedural ``streets``."""
+
+from tce_core.data.dataset import ClassInfo, Dataset, Split, open_dataset
+
+__all__ = ["ClassInfo", "Dataset", "Split", "open_dataset"]

@@ -1,0 +1,224 @@
+"""`train`: one training run, as a generator of what each epoch achieved. Alone or under torch.distributed."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tce_core import distributed
+from tce_core.checkpoint import load_checkpoint, save_checkpoint
+from tce_core.config import TrialConfig
+from tce_core.data.batches import Batches, normalise
+from tce_core.data.crops import CropSettings
+from tce_core.data.dataset import Dataset
+from tce_core.errors import UserError
+from tce_core.evaluation import iou_from_confusion
+from tce_core.fairness import bootstrap_intervals
+from tce_core.inference import autocast, evaluate
+from tce_core.losses import ClassTilt, ImageTilt, Loss, build_loss, class_losses, inverse_frequency_weights
+from tce_core.model import build_model
+from tce_core.results import EpochResult
+from tce_core.sampling import StochasticDraws, build_sampler
+from tce_core.seeding import Stream, torch_seed
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became NaN or infinite: these settings diverge."""
+
+
+def train(
+    config: TrialConfig, data: Dataset, *, checkpoint: Path | None = None, device: torch.device | None = None
+) -> Iterator[EpochResult]:
+    """Train for `config.epochs` epochs, yielding after the evaluation that ends each.
+
+    Not asking for the next result is how a run is stopped. With `checkpoint`, that file is rewritten before every
+    yield; if it exists at the start, the run goes on from there, its first yield being the result that the file
+    holds. On a CPU a stopped and resumed run ends with bitwise the weights of an unbroken one.
+
+    Under torch.distributed every rank calls this with the same arguments; the batch is split over the ranks.
+
+    Raises:
+        UserError: settings that do not fit the data, the model or the number of workers; a foreign checkpoint.
+        NonFiniteLossError: training diverged; raised on every rank.
+    """
+    data.require_trainable()
+    run = Run(config, data, device or default_device())
+    try:
+        if checkpoint is not None and checkpoint.exists():
+            yield run.load(checkpoint)
+        while run.epoch < config.epochs:
+            result = run.next_epoch()
+            if checkpoint is not None and distributed.rank() == 0:
+                run.save(checkpoint, result)
+            yield result
+    finally:
+        run.batches.close()
+
+
+class Run:
+    """The state of one training run on one rank."""
+
+    def __init__(self, config: TrialConfig, data: Dataset, device: torch.device) -> None:
+        self.config, self.data, self.device = config, data, device
+        self.share = share_of_batch(config, device)
+        self.steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
+        self.epoch = 0
+        self.bf16 = use_bf16(config, device)
+        torch.manual_seed(torch_seed(config.seed, Stream.WEIGHTS))
+        model = build_model(config, data.num_classes).to(device, memory_format=torch.channels_last)
+        if distributed.world_size() > 1 and device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.model = model
+        self.parallel = _parallel(model, device)
+        self.optimizer = torch.optim.SGD(
+            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+        self.sampler = build_sampler(config, data.train.pixel_counts)
+        self.loss = configured_loss(config, data)
+        crops = CropSettings(config.crop, config.scale, config.flip, config.jitter)
+        self.batches = Batches(data.train, crops, config.seed, threads=max(1, torch.get_num_threads()))
+
+    def next_epoch(self) -> EpochResult:
+        """Train one epoch and evaluate."""
+        # Keyed by rank, so that workers drop different units; seeded here, so that no generator is checkpointed.
+        torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
+        started = time.perf_counter()
+        first = self.epoch * self.steps
+        losses = [self._step(step) for step in range(first, first + self.steps)]
+        trained = time.perf_counter()
+        self._share_buffers()
+        confusion, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16)
+        self.epoch += 1
+        draws_classes = isinstance(self.sampler, StochasticDraws) and self.config.level == "class"
+        return EpochResult(
+            epoch=self.epoch,
+            train_loss=math.fsum(losses) / len(losses),
+            lr=self.optimizer.param_groups[0]["lr"],
+            iou=tuple(iou_from_confusion(confusion).tolist()),
+            intervals=bootstrap_intervals(counts.numpy()),
+            class_weights=tuple(self.sampler.tilt.weights.tolist()) if draws_classes else None,
+            train_seconds=trained - started,
+            evaluation_seconds=time.perf_counter() - trained,
+        )
+
+    def _step(self, step: int) -> float:
+        self._set_schedules(step)
+        draws = self.sampler.draw(step)
+        first = distributed.rank() * self.share
+        images, labels = self.batches.make(draws[first : first + self.share], step, first)
+        images, labels = images.to(self.device), labels.to(self.device)
+        self.parallel.train()
+        with autocast(self.device, self.bf16):
+            logits = self.parallel(normalise(images).contiguous(memory_format=torch.channels_last))
+        loss = self.loss(logits, labels)
+        if not math.isfinite(value := loss.item()):
+            raise NonFiniteLossError(
+                f"the loss is {value} at step {step + 1} of epoch {self.epoch + 1} (lr {self.config.lr:g}, "
+                f"t {self.config.t:g}); a lower lr, clip_grad_norm or tilt_warmup is the remedy"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
+        self.optimizer.step()
+        if isinstance(self.sampler, StochasticDraws):
+            sums, counts = class_losses(logits.detach(), labels)
+            self.sampler.learn(draws, distributed.gather_batch(sums), distributed.gather_batch(counts))
+        return value
+
+    def _set_schedules(self, step: int) -> None:
+        """Poly learning rate, and t on its way up during a tilt warm-up."""
+        total = self.steps * self.config.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * (1 - step / total) ** self.config.poly_power
+        warm = self.config.tilt_warmup * total
+        t = self.config.t * min(1.0, (step + 1) / warm) if warm else self.config.t
+        if isinstance(self.sampler, StochasticDraws):
+            self.sampler.set_tilt(t)
+        elif isinstance(self.loss, ImageTilt | ClassTilt):
+            self.loss = replace(self.loss, t=t)
+
+    def _share_buffers(self) -> None:
+        """Evaluate rank 0's BatchNorm statistics everywhere: each rank's own last update differs."""
+        if distributed.world_size() > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def save(self, path: Path, result: EpochResult) -> None:
+        save_checkpoint(
+            path,
+            {
+                "config": self.config.model_dump_json(),
+                "epoch": self.epoch,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "sampler": self.sampler.state_dict(),
+                "result": json.dumps(result.as_dict()),
+            },
+        )
+
+    def load(self, path: Path) -> EpochResult:
+        state = load_checkpoint(path, self.config)
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.sampler.load_state_dict(state["sampler"])
+        return EpochResult.from_dict(json.loads(state["result"]))
+
+
+def configured_loss(config: TrialConfig, data: Dataset) -> Loss:
+    """The loss of a configuration; class weights come from the training split's pixel counts."""
+    settings: dict[str, object] = {}
+    if config.loss in ("image_tilt", "class_tilt"):
+        settings["t"] = config.t
+    if config.loss in ("weighted_ce", "focal"):
+        counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))
+        settings["class_weights"] = inverse_frequency_weights(counts, config.weight_power)
+    if config.loss == "focal":
+        settings["focal_gamma"] = config.focal_gamma
+    if config.loss == "tversky":
+        settings.update(tversky_alpha=config.tversky_alpha, tversky_beta=config.tversky_beta)
+    return build_loss(config.loss, **settings)
+
+
+def share_of_batch(config: TrialConfig, device: torch.device) -> int:
+    """How many images of the batch each worker takes.
+
+    Raises:
+        UserError: the batch does not divide evenly, or leaves a worker too few images for BatchNorm.
+    """
+    world = distributed.world_size()
+    if config.batch_size % world:
+        raise UserError(f"batch_size {config.batch_size} cannot be shared evenly by {world} workers")
+    synchronised = world > 1 and device.type == "cuda"
+    if (config.batch_size if synchronised else config.batch_size // world) < 2:
+        raise UserError(
+            f"batch_size {config.batch_size} over {world} workers leaves one image each; BatchNorm needs 2"
+        )
+    return config.batch_size // world
+
+
+def use_bf16(config: TrialConfig, device: torch.device) -> bool:
+    """`precision: auto` means bf16 where the hardware multiplies it natively."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    tests = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(test() for test in tests if test is not None)
+
+
+def default_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    if distributed.world_size() == 1:
+        return model
+    return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
