@@ -39,7 +39,7 @@ def place_labels(
         sideways = (0, half[0] + 14, -half[0] - 14, half[0] + 50, -half[0] - 50)
         upward = [sign * step * 2.2 * half[1] for step in range(5) for sign in (1, -1)]
         boxes = [(anchor[0] + right, anchor[1] + up, *half) for right, up in product(sideways, upward) if right or up]
-        best = min(boxes, key=lambda box: _cost(box, anchor, taken, in_the_way, room))  # noqa: B023
+        best = min(boxes, key=lambda box: _cost(box, anchor, taken, in_the_way, room))
         taken.append(best)
         in_the_way += points_along([anchor, best[:2]], step=half[1])
         offsets.append((best[0] - anchor[0], best[1] - anchor[1]))
@@ -53,7 +53,7 @@ def _cost(box: Box, anchor: Spot, taken: Sequence[Box], in_the_way: Sequence[Spo
     collides = any(abs(x - u) < width + w and abs(y - v) < height + h for u, v, w, h in taken)
     crosses = any(abs(a - u) < w and abs(b - v) < h for (a, b), (u, v, w, h) in product(leader, taken))
     covers = sum(abs(x - u) < width + 5 and abs(y - v) < height + 3 for u, v in in_the_way)
-    return 10_000 * (outside + collides) + 1_000 * crosses + 20 * covers + math.dist(anchor, (x, y))
+    return 10_000 * (outside + collides) + 1_000 * crosses + 30 * covers + math.dist(anchor, (x, y))
 
 
 def points_along(vertices: Sequence[Spot], step: float) -> list[Spot]:

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import plotly.graph_objects as go
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from sweeps.labels import Spot, place_labels, points_along
 
@@ -22,9 +22,10 @@ from sweeps.labels import Spot, place_labels, points_along
 GREY, BLUE, VERMILLION, BLACK = "#999999", "#0072B2", "#D55E00", "#000000"
 BASELINES = [("square", "#009E73"), ("diamond", "#CC79A7"), ("triangle-up", "#E69F00"), ("triangle-down", BLACK)]
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "star": "*"}
-FONT = 13
+FONT = 11
+PIXELS = 4 / 3  # CSS pixels in a typographic point
 WIDTH, HEIGHT = 1000, 680  # of the whole figure, in CSS pixels (plotly) or hundredths of an inch (matplotlib)
-MARGIN = {"l": 80, "r": 30, "t": 60, "b": 130}
+MARGIN = {"l": 90, "r": 30, "t": 60, "b": 140}
 
 Limits = tuple[float, float]
 Polyline = tuple[list[float], list[float]]  # x and y; NaN lifts the pen
@@ -44,8 +45,8 @@ class FrontPoint:
     details: Mapping[str, str] = field(default_factory=dict)
     """What the interactive picture shows under the pointer, line by line."""
     interval_x: tuple[float, float] | None = None
-    """Ends of the 95% confidence interval."""
     interval_y: tuple[float, float] | None = None
+    """Lower and upper end of the 95% confidence interval, as of `interval_x`."""
 
 
 def front_figure(
@@ -56,30 +57,23 @@ def front_figure(
     y_minimize: bool = False,
 ) -> go.Figure:
     """The interactive picture; points that are not finite are left out, and no points make an empty picture."""
-    points = _finite(points)
+    points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
     figure = go.Figure(layout=_plotly_layout(title, _axis_title(x_name), _axis_title(y_name, y_minimize)))
-    figure.update_xaxes(range=x_limits)
-    figure.update_yaxes(range=y_limits)
+    figure.update_layout(xaxis_range=x_limits, yaxis_range=y_limits)
     for name, color, (x, y) in _lines(points, curve):
         figure.add_scatter(x=x, y=y, mode="lines", name=name, hoverinfo="skip", line={"color": color, "width": 1.5})
     for layer in _layers(points):
         edge = {"color": layer.color if layer.hollow else BLACK, "width": layer.edge}
-        style = {"symbol": layer.symbol + "-open" * layer.hollow, "color": layer.color, "size": 1.3 * layer.size}
-        figure.add_scatter(
-            x=layer.x,
-            y=layer.y,
-            mode="markers",
-            name=escape(layer.name),
-            hoverinfo="text",
-            hovertext=[_hover(point, x_name, y_name) for point in layer.points],
-            marker={**style, "line": edge, "opacity": layer.opacity},
-        )
+        style = {"color": layer.color, "size": PIXELS * layer.size, "opacity": layer.opacity, "line": edge}
+        dots = figure.add_scatter(x=[p.x for p in layer.points], y=[p.y for p in layer.points], mode="markers").data[-1]
+        dots.update(name=escape(layer.name), marker={"symbol": layer.symbol + "-open" * layer.hollow, **style})
+        dots.update(hoverinfo="text", hovertext=[_hover(point, x_name, y_name) for point in layer.points])
     room = WIDTH - MARGIN["l"] - MARGIN["r"], HEIGHT - MARGIN["t"] - MARGIN["b"]
     line = {"arrowhead": 0, "arrowwidth": 1, "arrowcolor": GREY, "standoff": 7, "bgcolor": "rgba(255,255,255,0.8)"}
-    for point, (right, up) in _labels(points, curve, x_limits, y_limits, room, FONT):
-        figure.add_annotation(x=point.x, y=point.y, ax=right, ay=-up, text=escape(point.label), **line)
+    for label, at, (right, up) in _labels(points, curve, x_limits, y_limits, room, FONT * PIXELS):
+        figure.add_annotation(x=at[0], y=at[1], ax=right, ay=-up, text=escape(label), **line)
     return figure
 
 
@@ -92,7 +86,7 @@ def save_front_png(
     y_minimize: bool = False,
 ) -> None:
     """The same picture as a PNG file of 2000 x 1360 pixels."""
-    points = _finite(points)
+    points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
     figure, axes = _matplotlib_axes(title, _axis_title(x_name), _axis_title(y_name, y_minimize))
@@ -100,11 +94,12 @@ def save_front_png(
     for name, color, (x, y) in _lines(points, curve):
         axes.plot(x, y, color=color, lw=1.2, label=name)
     for layer in _layers(points):
+        x, y = [point.x for point in layer.points], [point.y for point in layer.points]
         fill, edge = ("none", layer.color) if layer.hollow else (layer.color, BLACK)
-        style = {"color": layer.color, "mfc": fill, "mec": edge, "mew": layer.edge, "alpha": layer.opacity}
-        axes.plot(layer.x, layer.y, MARKERS[layer.symbol], label=layer.name, ms=layer.size, **style)
+        (dots,) = axes.plot(x, y, MARKERS[layer.symbol], label=layer.name, color=layer.color, alpha=layer.opacity)
+        dots.set(ms=layer.size, mfc=fill, mec=edge, mew=layer.edge)
     if points:
-        legend = figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=FONT - 2)
+        legend = figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=FONT)
         for entry in legend.get_texts():
             entry.set_parse_math(False)
     figure.draw_without_rendering()  # only now is it known how large the axes are
@@ -112,31 +107,17 @@ def save_front_png(
     room = box.width * 72 / figure.dpi, box.height * 72 / figure.dpi  # typographic points, like the font
     line = {"arrowstyle": "-", "color": GREY, "shrinkA": 0, "shrinkB": 5}
     pad = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
-    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": FONT - 2, "parse_math": False}
-    for point, offset in _labels(points, curve, x_limits, y_limits, room, FONT - 2):
-        at = (point.x, point.y)
-        axes.annotate(point.label, at, offset, textcoords="offset points", arrowprops=line, bbox=pad, **text)
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": FONT, "parse_math": False}
+    for label, at, offset in _labels(points, curve, x_limits, y_limits, room, FONT):
+        axes.annotate(label, at, offset, textcoords="offset points", arrowprops=line, bbox=pad, **text)
     figure.savefig(path)
 
 
 def history_figure(hypervolumes: Sequence[float], title: str) -> go.Figure:
     """How the hypervolume of the front grew, trial after finished trial (`pareto.hypervolume_history`)."""
     figure = go.Figure(layout=_plotly_layout(title, "finished trials", "hypervolume of the front"))
-    trials = list(range(1, len(hypervolumes) + 1))
-    style = {"color": BLUE, "width": 2, "shape": "hv"}
-    return figure.add_scatter(x=trials, y=list(hypervolumes), mode="lines+markers", line=style)
-
-
-def save_history_png(hypervolumes: Sequence[float], path: Path, title: str) -> None:
-    """The same picture as a PNG file of 2000 x 1360 pixels."""
-    figure, axes = _matplotlib_axes(title, "finished trials", "hypervolume of the front")
-    axes.step(range(1, len(hypervolumes) + 1), hypervolumes, where="post", marker="o", ms=4, color=BLUE)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.savefig(path)
-
-
-def _finite(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    return [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
+    line = {"color": BLUE, "width": 2, "shape": "hv"}
+    return figure.add_scatter(x0=1, dx=1, y=list(hypervolumes), mode="lines+markers", line=line)
 
 
 class _Layer(NamedTuple):
@@ -149,24 +130,15 @@ class _Layer(NamedTuple):
     edge: float = 0.0
     opacity: float = 1.0
 
-    @property
-    def x(self) -> list[float]:
-        return [point.x for point in self.points]
-
-    @property
-    def y(self) -> list[float]:
-        return [point.y for point in self.points]
-
 
 def _layers(points: Sequence[FrontPoint]) -> list[_Layer]:
     """The groups of markers, from the back to the front; a baseline's shape comes round again when they run out."""
-    search = [point for point in points if point.role == "search"]
+    dots, baselines = ([p for p in points if p.role == role] for role in ("search", "baseline"))
     layers = [
-        _Layer("trial", [p for p in search if not p.on_front], "circle", GREY, 6, opacity=0.6),
-        _Layer("trial on the front", [p for p in search if p.on_front], "circle", BLUE, 7),
+        _Layer("trial", [p for p in dots if not p.on_front], "circle", GREY, 6, opacity=0.6),
+        _Layer("trial on the front", [p for p in dots if p.on_front], "circle", BLUE, 7),
     ]
-    for i, point in enumerate(point for point in points if point.role == "baseline"):
-        symbol, color = BASELINES[i % len(BASELINES)]
+    for point, (symbol, color) in zip(baselines, cycle(BASELINES), strict=False):
         layers.append(_Layer(point.label, [point], symbol, color, 9, hollow=True, edge=2))
     layers.append(_Layer("recommended", [p for p in points if p.recommended], "star", VERMILLION, 16, edge=0.8))
     return [layer for layer in layers if layer.points]
@@ -208,34 +180,30 @@ def _staircase(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits,
 
 def _bars(points: Sequence[FrontPoint]) -> Polyline:
     """The intervals as lines from end to end: a percentile interval need not hold its point, so no plus and minus."""
-    x: list[float] = []
-    y: list[float] = []
-    for point in points:
-        if point.on_front or point.recommended or point.role == "baseline":
-            if point.interval_x:
-                x += [*point.interval_x, math.nan]
-                y += [point.y, point.y, math.nan]
-            if point.interval_y:
-                x += [point.x, point.x, math.nan]
-                y += [*point.interval_y, math.nan]
-    return x, y
+    shown = [p for p in points if p.on_front or p.recommended or p.role == "baseline"]
+    ends = [(x, p.y) for p in shown if p.interval_x for x in (*p.interval_x, math.nan)]
+    ends += [(p.x, y) for p in shown if p.interval_y for y in (*p.interval_y, math.nan)]
+    return [x for x, _ in ends], [y for _, y in ends]
 
 
 def _labels(
     points: Sequence[FrontPoint], curve: Polyline, x_limits: Limits, y_limits: Limits, room: Spot, font: float
-) -> list[tuple[FrontPoint, Spot]]:
-    """The points that carry a label, the recommended first, and where it goes; `room` is the size of the axes."""
+) -> list[tuple[str, Spot, Spot]]:
+    """Text, point and offset of each label, the recommended first; `room` is the size of the axes, as `font`."""
 
     def place(x: float, y: float) -> Spot:
         across, up = (x - x_limits[0]) / (x_limits[1] - x_limits[0]), (y - y_limits[0]) / (y_limits[1] - y_limits[0])
         return across * room[0], up * room[1]
 
-    named = [p for p in points if p.recommended] + [p for p in points if p.role == "baseline" and not p.recommended]
-    obstacles = [place(p.x, p.y) for p in points] + points_along(
-        [place(x, y) for x, y in zip(*curve, strict=True)], step=font
-    )
-    anchors, texts = [place(p.x, p.y) for p in named], [p.label for p in named]
-    return list(zip(named, place_labels(anchors, texts, obstacles, room, font), strict=True))
+    names: dict[Spot, list[str]] = {}  # points on the same spot share a label
+    for point in sorted(points, key=lambda p: not p.recommended):
+        if point.recommended or point.role == "baseline":
+            names.setdefault((point.x, point.y), []).append(point.label)
+    texts = [", ".join(labels) for labels in names.values()]
+    border = points_along([place(x, y) for x, y in zip(*curve, strict=True)], step=font)
+    obstacles = [place(p.x, p.y) for p in points] + border
+    offsets = place_labels([place(*spot) for spot in names], texts, obstacles, room, font)
+    return list(zip(texts, names, offsets, strict=True))
 
 
 def _axis_title(name: str, minimize: bool = False) -> str:
@@ -252,15 +220,13 @@ def _hover(point: FrontPoint, x_name: str, y_name: str) -> str:
 
 def _plotly_layout(title: str, x_title: str, y_title: str) -> go.Layout:
     return go.Layout(
+        {"width": WIDTH, "height": HEIGHT, "margin": MARGIN},
         template="simple_white",
-        title={"text": escape(title), "x": 0.5, "font": {"size": FONT + 4}},
-        font={"size": FONT, "color": BLACK},
+        title={"text": escape(title), "x": 0.5, "font": {"size": (FONT + 3) * PIXELS}},
+        font={"size": FONT * PIXELS, "color": BLACK},
         xaxis={"title": escape(x_title), "showgrid": True},
         yaxis={"title": escape(y_title), "showgrid": True},
         legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.16, "yanchor": "top"},
-        width=WIDTH,
-        height=HEIGHT,
-        margin=MARGIN,
     )
 
 
@@ -268,10 +234,10 @@ def _matplotlib_axes(title: str, x_title: str, y_title: str) -> tuple[Figure, Ax
     """A figure of its own, without pyplot: nothing is registered anywhere, so it may be drawn in any thread."""
     figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=FONT + 2, parse_math=False)
-    axes.set_xlabel(x_title, fontsize=FONT, parse_math=False)
-    axes.set_ylabel(y_title, fontsize=FONT, parse_math=False)
-    axes.tick_params(labelsize=FONT - 2)
+    axes.set_title(title, fontsize=FONT + 4, parse_math=False)
+    axes.set_xlabel(x_title, fontsize=FONT + 2, parse_math=False)
+    axes.set_ylabel(y_title, fontsize=FONT + 2, parse_math=False)
+    axes.tick_params(labelsize=FONT)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -12,6 +12,7 @@ VOID_THING = 255
 FACADES: list[Color] = [(150, 128, 108), (168, 152, 130), (128, 112, 104), (176, 168, 158), (140, 98, 82)]
 PAINTS: list[Color] = [(190, 190, 195), (40, 42, 48), (150, 30, 30), (40, 70, 130), (225, 225, 222), (96, 104, 108)]
 MUTED: list[Color] = [(44, 48, 66), (70, 62, 58), (92, 96, 104), (52, 70, 92), (104, 78, 66), (38, 36, 40)]
+STONES: list[Color] = [(128, 140, 168), (112, 122, 150), (146, 152, 176)]
 BRIGHT: list[Color] = [(236, 214, 48), (240, 116, 36), (120, 226, 74), (228, 62, 96), (64, 196, 228)]
 SKIN: list[Color] = [(222, 180, 152), (196, 148, 116), (134, 94, 70)]
 TYRE: Color = (26, 26, 28)
@@ -49,7 +50,7 @@ class Scene:
     def _furnish(self, riders: bool, walls: bool) -> None:
         for side in (-1, 1):
             self._houses(side)
-            for z in np.arange(self.uniform(7, 14), 45, self.uniform(8, 16)):
+            for z in np.arange(self.uniform(5, 10), 30, self.uniform(8, 16)):
                 self._add(float(z), pole if self.chance(0.55) else tree, side * (self.half_road + 0.5))
             for z in np.arange(self.uniform(5, 14), 40, self.uniform(6, 9)):
                 if self.chance(0.4):
@@ -90,7 +91,7 @@ class Scene:
             self.camera.bonnet(self.uniform(0.05, 0.09), self.pick(PAINTS))
         image, mask = self.camera.develop(self.uniform(0.2, 0.7))
         gain = self.uniform(0.72, 1.15) * self.rng.uniform(0.94, 1.06, 3)
-        noise = self.rng.normal(0, self.uniform(2, 7), mask.shape)[..., None] + self.rng.normal(0, 2, image.shape)
+        noise = self.rng.normal(0, self.uniform(1, 4), mask.shape)[..., None] + self.rng.normal(0, 2, image.shape)
         return np.clip(image * gain + noise, 0, 255).round().astype(np.uint8), mask
 
 
@@ -153,23 +154,23 @@ def hedge(scene: Scene, across: float, z: float, length: float) -> None:
 
 
 def wall(scene: Scene, across: float, z: float) -> None:
-    """A wall before the houses, of their colours but without windows: courses of stone under a coping."""
+    """A wall before the houses, of a bluer stone and without windows: dark joints under a bright coping."""
     camera, x, length, height = scene.camera, scene.x(across), scene.uniform(3.5, 6), scene.uniform(1.9, 2.4)
-    color = scene.pick(FACADES)
+    color = scene.pick(STONES)
     camera.side(x, (0, height), (z, z + length), color, WALL)
-    for course in np.arange(0.4, height - 0.2, 0.4):
-        camera.side(x, (float(course), float(course) + 0.07), (z, z + length), shade(color, 0.72), WALL)
-    camera.side(x, (height - 0.15, height), (z, z + length), shade(color, 1.3), WALL)
+    for course in np.arange(0.4, height - 0.2, 0.5):
+        camera.side(x, (float(course), float(course) + 0.16), (z, z + length), shade(color, 0.6), WALL)
+    camera.side(x, (height - 0.2, height), (z, z + length), shade(color, 1.4), WALL)
 
 
 def pole(scene: Scene, across: float, z: float) -> None:
-    """A thin grey mast, often with a lamp over the road."""
+    """A dark grey mast, often with a lamp over the road."""
     x, height = scene.x(across), scene.uniform(3.5, 7)
-    color = shade((118, 120, 122), scene.uniform(0.6, 1.2))
-    scene.camera.line((x, 0, z), (x, height, z), 0.16, color, POLE)
+    color = shade((74, 82, 80), scene.uniform(0.7, 1.2))
+    scene.camera.line((x, 0, z), (x, height, z), 0.32, color, POLE)
     if scene.chance(0.6):
         inward = -1.1 if across > 0 else 1.1
-        scene.camera.line((x, height, z), (x + inward, height + 0.1, z), 0.12, color, POLE)
+        scene.camera.line((x, height, z), (x + inward, height + 0.1, z), 0.2, color, POLE)
 
 
 def tree(scene: Scene, across: float, z: float) -> None:

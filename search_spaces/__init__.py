@@ -1,0 +1,1 @@
+"""Search spaces: YAML that a person edits, and its loader."""

@@ -1,0 +1,229 @@
+"""Loading a search space: what is fixed, what is searched, which baselines it is measured against."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tce_core.config import TrialConfig, parse_config
+from tce_core.errors import UserError
+
+FOLDER = Path(__file__).parent
+Scalar = str | int | float | bool | None
+Sampler = Literal["tpe", "gp", "nsga2", "random", "grid"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Dimension(_Strict):
+    when: dict[str, Scalar | list[Scalar]] = {}
+    """Searched only if each named choice has (one of) the given value(s); otherwise the fixed value holds."""
+
+    def active(self, params: Mapping[str, Scalar]) -> bool:
+        return all(key in params and params[key] in as_list(wanted) for key, wanted in self.when.items())
+
+
+class Range(_Dimension):
+    """A number between `low` and `high`, on a log scale if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+    points: Annotated[int, Field(ge=2)] = 4
+    """How many values, evenly spaced, a grid takes."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range needs low > 0, not {self.low:g}")
+        return self
+
+    @property
+    def ends(self) -> list[Scalar]:
+        return [self.low, self.high]
+
+    def grid(self) -> list[Scalar]:
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        places = [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
+        inner = [float(f"{math.exp(x) if self.log else x:.6g}") for x in places[1:-1]]
+        return [self.low, *inner, self.high]
+
+
+class Choices(_Dimension):
+    """One of several values."""
+
+    choices: Annotated[list[Scalar], Field(min_length=1)]
+
+    @property
+    def ends(self) -> list[Scalar]:
+        return self.choices
+
+    def grid(self) -> list[Scalar]:
+        return self.choices
+
+
+class SearchDefaults(_Strict):
+    """How much is searched unless the command line says otherwise."""
+
+    trials: Annotated[int, Field(ge=1)] = 12
+    """Searched configurations, beside the baselines."""
+    sampler: Sampler = "tpe"
+    confirm: Annotated[int, Field(ge=0)] = 2
+    """Fresh seeds with which the recommended configuration and the first baseline are trained again at the end."""
+
+
+class Space(_Strict):
+    """A search space. The keys of `trial`, `space` and each baseline are those of `TrialConfig`."""
+
+    version: Literal[1] = 1
+    description: str = ""
+    search: SearchDefaults = SearchDefaults()
+    trial: dict[str, Any] = {}
+    space: dict[str, Range | Choices]
+    baselines: dict[str, dict[str, Any]] = {}
+
+    def config(self, params: Mapping[str, Any], **fixed: Any) -> TrialConfig:
+        """The complete configuration of `params`; what they and `fixed` leave open is as in `trial`."""
+        return TrialConfig(**{**self.trial, **params, **fixed})
+
+    def grid(self) -> list[dict[str, Scalar]]:
+        """Every distinct combination of the dimensions' grid values, conditions respected."""
+        found: dict[tuple[tuple[str, Scalar], ...], dict[str, Scalar]] = {}
+        for values in itertools.product(*(dimension.grid() for dimension in self.space.values())):
+            params: dict[str, Scalar] = {}
+            for (name, dimension), value in zip(self.space.items(), values, strict=True):
+                if dimension.active(params):
+                    params[name] = value
+            found[tuple(params.items())] = params
+        return list(found.values())
+
+    def size(self) -> str:
+        """The dimensions in words, for a person."""
+        parts = []
+        for name, dimension in self.space.items():
+            if isinstance(dimension, Range):
+                text = f"{name} {dimension.low:g} to {dimension.high:g}{' (log)' if dimension.log else ''}"
+            else:
+                text = f"{name} of {len(dimension.choices)}: {', '.join(map(str, dimension.choices))}"
+            when = [f"{key} = {' or '.join(map(str, as_list(value)))}" for key, value in dimension.when.items()]
+            parts.append(text + (f" if {' and '.join(when)}" if when else ""))
+        return "; ".join(parts)
+
+
+def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
+    """Read a search space, apply `key.path=value` overrides, and check every range against `TrialConfig`.
+
+    Args:
+        path: a YAML file, or the name of one in `search_spaces/` with or without `.yaml`.
+        overrides: such as `trial.encoder=resnet50` or `space.t.high=3`; values are YAML.
+
+    Raises:
+        UserError: naming the file, the key and what is allowed.
+    """
+    file = find_space(path)
+    raw = _read(file)
+    for override in overrides:
+        _override(raw, override)
+    return parse_space(raw, str(file))
+
+
+def parse_space(raw: dict[str, Any], source: str) -> Space:
+    """Check the content of a search space; `source` names it in errors."""
+    try:
+        space = Space(**raw)
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(error)}") from None
+    _check_keys(space, source)
+    return space
+
+
+def find_space(path: str | Path) -> Path:
+    for file in (Path(path), FOLDER / path, FOLDER / f"{path}.yaml"):
+        if file.is_file():
+            return file
+    known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.yaml")))
+    raise UserError(f"{path}: no such search space; give a YAML file or one of {known}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The file's content over that of the file it `extends`; sections merge key by key, a dimension is replaced."""
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: must be a mapping with the keys {', '.join(Space.model_fields)}")
+    parent = raw.pop("extends", None)
+    if parent is None:
+        return raw
+    base = _read(find_space(file.parent / str(parent)))
+    sections = {key for key in base.keys() & raw.keys() if isinstance(base[key], dict) and isinstance(raw[key], dict)}
+    return {**base, **raw, **{key: {**base[key], **raw[key]} for key in sections}}
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    keys = path.split(".")
+    if not equals or len(keys) < 2:
+        raise UserError(f"--set {override}: write it as section.key=value, such as trial.encoder=resnet50")
+    node = raw
+    for key in keys[:-1]:
+        node = node.setdefault(key, {})
+        if not isinstance(node, dict):
+            raise UserError(f"--set {override}: '{key}' is a value, not a section")
+    try:
+        node[keys[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: '{text}' is not a YAML value") from None
+    if isinstance(node[keys[-1]], str) and isinstance(number := _number(text), float):
+        node[keys[-1]] = number  # YAML 1.1 reads 1e-3 as text
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _check_keys(space: Space, source: str) -> None:
+    """Every key exists, every value and both ends of every range are allowed, every condition can be met."""
+    parse_config(space.trial, f"{source}: trial")
+    for name, settings in space.baselines.items():
+        parse_config({**space.trial, **settings}, f"{source}: baselines.{name}")
+    seen: dict[str, Range | Choices] = {}
+    for name, dimension in space.space.items():
+        for value in dimension.ends:
+            parse_config({**space.trial, name: value}, f"{source}: space.{name}")
+        for key, wanted in dimension.when.items():
+            values = seen[key].choices if isinstance(seen.get(key), Choices) else []  # type: ignore[union-attr]
+            for value in as_list(wanted):
+                if value not in values:
+                    raise UserError(
+                        f"{source}: space.{name}.when.{key} = {value!r} can never hold; "
+                        f"the choices of an earlier '{key}' are {values}"
+                    )
+        seen[name] = dimension
+
+
+def as_list(value: Scalar | list[Scalar]) -> list[Scalar]:
+    return value if isinstance(value, list) else [value]
+
+
+def _explain(error: ValidationError) -> str:
+    first = min(error.errors(), key=lambda e: (e["type"] == "missing", e["type"] == "extra_forbidden"))
+    place = ".".join(str(part) for part in first["loc"] if not str(part).endswith(("Range]", "Choices")))
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        return f"unknown key '{place}'; the keys are extends, {', '.join(Space.model_fields)}"
+    if place.startswith("space."):
+        what = first["msg"].removeprefix("Value error, ")
+        return f"{place}: {what}; give low and high (with log, points, when), or choices (with when)"
+    return f"{place} = {first.get('input')!r}: {first['msg']}"

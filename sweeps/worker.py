@@ -1,0 +1,80 @@
+"""What each Ray Train worker does: take orders from its slot's mailbox, train, answer."""
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from sweeps.mailbox import STOP, Order
+from tce_core.config import parse_config
+from tce_core.data.dataset import Dataset, open_dataset
+from tce_core.errors import UserError
+from tce_core.results import EpochResult
+from tce_core.training import NonFiniteLossError, train
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """The training function of a slot's `TorchTrainer`; returns when the slot stops.
+
+    `settings`: `mailbox` (actor handle), `dataset` and `checkpoints` (paths), `cpus` (threads of this worker).
+    """
+    torch.set_num_threads(settings["cpus"])
+    mailbox, rank = settings["mailbox"], ray.train.get_context().get_world_rank()
+    data = open_dataset(settings["dataset"])
+    bench = Bench(data, Path(settings["checkpoints"]))
+    if rank == 0:
+        ray.get(mailbox.join.remote())
+    done = 0
+    while (order := ray.get(mailbox.take.remote(done))) != STOP:
+        done = order.serial
+        try:
+            answer = {"result": bench.advance(order).as_dict()}
+        except (UserError, NonFiniteLossError) as error:  # raised alike on every rank
+            answer = {"error": str(error)}
+        except Exception as error:
+            # A bug, or memory that ran out: perhaps on one rank only, so the others may hang in a collective.
+            answer = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            ray.get(mailbox.reply.remote(order.serial, answer))
+            if ray.train.get_context().get_world_size() > 1:
+                raise
+            bench.clear()
+            continue
+        if rank == 0:
+            ray.get(mailbox.reply.remote(order.serial, answer))
+
+
+class Bench:
+    """The trial this worker is at: its running `train` generator."""
+
+    def __init__(self, data: Dataset, checkpoints: Path) -> None:
+        self.data, self.checkpoints = data, checkpoints
+        self.trial: int | None = None
+        self.results: Iterator[EpochResult] = iter(())
+        self.last: EpochResult | None = None
+
+    def advance(self, order: Order) -> EpochResult:
+        """Train until the trial has done `order.epoch` epochs; a trial new to this worker resumes its checkpoint."""
+        reached = self.last.epoch if self.last is not None and self.trial == order.trial else None
+        if reached is None or reached > order.epoch:
+            self.clear()
+            config = parse_config(order.config, f"trial {order.trial}")
+            checkpoint = self.checkpoints / f"trial-{order.trial:05d}.pt"
+            self.results = train(config, self.data, checkpoint=checkpoint, device=ray.train.torch.get_device())
+            self.trial = order.trial
+        while self.last is None or self.last.epoch < order.epoch:
+            self.last = next(self.results)
+        return self.last
+
+    def clear(self) -> None:
+        """Forget the trial and free its memory."""
+        close = getattr(self.results, "close", None)
+        if close is not None:
+            close()
+        self.trial, self.last, self.results = None, None, iter(())
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
