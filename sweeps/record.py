@@ -105,14 +105,18 @@ class Record:
         Raises:
             UserError: no sweep of this name; the message lists those that exist.
         """
-        backend = _open(storage)
-        names = optuna.get_all_study_names(backend)
+        backend, names = _open(storage), cls.names(storage)
         if name not in names:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
         study = optuna.load_study(study_name=name, storage=backend)
         if "plan" not in study.user_attrs:
             raise UserError(f"study '{name}' in {storage} is not a sweep of this program: it has no plan")
         return cls(study)
+
+    @staticmethod
+    def names(storage: str) -> list[str]:
+        """The studies in a storage, the oldest first."""
+        return [str(name) for name in optuna.get_all_study_names(_open(storage))]
 
     def trials(self, *roles: Role) -> list[TrialRecord]:
         return [trial for trial in self._trials.values() if not roles or trial.role in roles]

@@ -1,24 +1,14 @@
 """The course of a sweep: baselines, then the search, then confirmation of the winner with fresh seeds."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from search_spaces.space import Space, parse_space
-from sweeps.pareto import hypervolume_history, non_dominated, recommend
+from sweeps.outcome import Outcome
 from sweeps.proposals import Proposer
 from sweeps.record import Record, TrialRecord
 from tce_core.results import EpochResult
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The recommended trial, the baseline it is measured against, and whether it kept the guard's floor."""
-
-    trial: TrialRecord
-    baseline: TrialRecord | None
-    floor: float | None
 
 
 class Search:
@@ -31,11 +21,15 @@ class Search:
     def __init__(self, record: Record) -> None:
         self.record, self.plan = record, record.plan
         self.space: Space = parse_space(self.plan.space, self.plan.space_file)
-        self.interrupted = [trial for trial in record.trials() if not trial.state.is_finished()]
+        self.outcome = Outcome(record, self.plan.objectives)
         numbers = {trial.number for trial in record.trials("search")}
         frozen = [trial for trial in record.study.get_trials(deepcopy=True) if trial.number in numbers]
         self.proposer = Proposer(self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, frozen)
         self.exhausted = False
+        self.interrupted = [trial for trial in record.trials() if not trial.state.is_finished()]
+        for trial in [t for t in self.interrupted if t.results and t.last.epoch >= t.config["epochs"]]:
+            self.interrupted.remove(trial)  # it was all done but for saying so
+            self.trial_done(trial.number)
 
     def next(self) -> TrialRecord | None:
         """The trial to run next; None if there is none now (see `finished`)."""
@@ -47,6 +41,13 @@ class Search:
     def finished(self) -> bool:
         """Whether every planned trial has ended."""
         return self._searched_out() and not self._open() and self._confirmation_due() is None
+
+    @property
+    def epochs_planned(self) -> int:
+        """Epochs of all planned trials together; confirming runs count if there is a baseline to compare with."""
+        trials = len(self.space.baselines) + self.plan.trials
+        confirming = self.plan.confirm * (2 if self.space.baselines else 1)
+        return (trials + confirming) * self.space.config({}).epochs
 
     def _next_baseline(self) -> TrialRecord | None:
         begun = {trial.label for trial in self.record.trials("baseline")}
@@ -74,7 +75,7 @@ class Search:
 
     def _confirmation_due(self) -> tuple[TrialRecord, int] | None:
         """The winner and the reference baseline are each trained again, with seeds that chose nothing."""
-        choice = self.choose()
+        choice = self.outcome.choose()
         if choice is None or not self.plan.confirm:
             return None
         done = {(trial.of, trial.config["seed"]) for trial in self.record.trials("confirm")}
@@ -109,44 +110,6 @@ class Search:
         if trial.role == "search":
             place = [t.number for t in self.record.trials("search")].index(number)
             self.proposer.tell(place, self.record[number].values)
-
-    def candidates(self) -> list[TrialRecord]:
-        """Completed baselines and searched trials: what the front is made of."""
-        return [trial for trial in self.record.trials("baseline", "search") if trial.complete]
-
-    def front(self) -> list[TrialRecord]:
-        """The non-dominated candidates, by mIoU."""
-        trials = self.candidates()
-        if not trials:
-            return []
-        values = np.array([trial.values for trial in trials])
-        mask = non_dominated(values, self.plan.objectives.maximize)
-        return sorted((t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: t.values or ())
-
-    def hypervolumes(self) -> list[float]:
-        """Best-so-far hypervolume after each candidate, in order of their numbers; reference point: the worst values."""
-        values = np.array([trial.values for trial in self.candidates()])
-        if not len(values):
-            return []
-        reference = np.array([0.0 if up else 1.0 for up in self.plan.objectives.maximize])
-        return [float(v) for v in hypervolume_history(values, reference, self.plan.objectives.maximize)]
-
-    def choose(self) -> Choice | None:
-        """The recommended trial: the best by the leading measure that keeps the guard above its floor.
-
-        The floor is the reference baseline's own value less the allowance. A baseline can win.
-        """
-        trials, objectives = self.candidates(), self.plan.objectives
-        if not trials:
-            return None
-        reports = [trial.last.report for trial in trials]
-        lead = np.array([objectives.lead.of(report) for report in reports])
-        guard = np.array([objectives.guard.of(report) for report in reports])
-        reference = next(iter(self.space.baselines), None)
-        baseline = next((t for t in trials if t.role == "baseline" and t.label == reference), None)
-        floor = None if baseline is None else objectives.guard.of(baseline.last.report) - self.plan.allowance
-        best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
-        return None if best is None else Choice(trials[best], baseline, floor)
 
 
 def describe(params: dict[str, Any]) -> str:

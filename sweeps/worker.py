@@ -33,7 +33,7 @@ def serve(settings: dict[str, Any]) -> None:
     while (order := ray.get(mailbox.take.remote(done))) != STOP:
         done = order.serial
         try:
-            answer = {"result": bench.advance(order).as_dict()}
+            answer = {"result": bench.advance(order).to_json()}
         except (UserError, NonFiniteLossError) as error:  # raised alike on every rank
             answer = {"error": str(error)}
         except Exception as error:

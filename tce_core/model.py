@@ -5,6 +5,7 @@ from pathlib import Path
 
 import safetensors.torch
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -33,19 +34,24 @@ def build_model(config: TrialConfig, num_classes: int) -> nn.Module:
             decoder_aspp_dropout=config.dropout,
             classes=num_classes,
         )
-    except (OSError, KeyError, ValueError) as error:
-        what = "could not be downloaded; give encoder_weights a local file" if pretrained else "cannot be used"
-        raise UserError(f"encoder '{config.encoder}' {what}: {error}") from None
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AssertionError) as error:
+        # Every family of encoders has its own way, and type of error, to say that it cannot be dilated.
+        offline = pretrained and isinstance(error, OSError)
+        what = "could not be downloaded; give encoder_weights a local file" if offline else "cannot be used"
+        reason = str(error).strip() or f"it has no output stride {config.output_stride}"
+        raise UserError(f"encoder '{config.encoder}' {what}: {reason.splitlines()[0]}") from None
     if config.encoder_weights is not None and not pretrained:
         load_encoder(model.encoder, Path(config.encoder_weights))
     return model
 
 
 def check_encoder(name: str) -> None:
-    """Raises UserError, naming the nearest encoders that exist, when smp has none called `name`."""
-    if name.startswith("tu-"):  # timm's encoders, of which smp keeps no list
-        return
+    """Raises UserError, naming the nearest encoders that exist, when neither smp nor timm (tu-*) has `name`."""
     known = smp.encoders.get_encoder_names()
+    if name.startswith("tu-"):
+        if timm.is_model(name.removeprefix("tu-")):
+            return
+        known = [f"tu-{model}" for model in timm.list_models()]
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or known[:3]
         raise UserError(f"unknown encoder '{name}'; did you mean {', '.join(near)}? smp has {len(known)}, and tu-*")

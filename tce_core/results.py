@@ -1,5 +1,6 @@
 """`EpochResult`: what one round of evaluation found."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,13 @@ class EpochResult:
         values["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
         values["class_weights"] = None if self.class_weights is None else list(self.class_weights)
         return values
+
+    def to_json(self) -> str:
+        return json.dumps(self.as_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> "EpochResult":
+        return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochResult":

@@ -1,6 +1,5 @@
 """`train`: one training run, as a generator of what each epoch achieved. Alone or under torch.distributed."""
 
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -58,7 +57,7 @@ def train(
                 run.save(checkpoint, result)
             yield result
     finally:
-        run.batches.close()
+        run.close()
 
 
 class Run:
@@ -66,7 +65,7 @@ class Run:
 
     def __init__(self, config: TrialConfig, data: Dataset, device: torch.device) -> None:
         self.config, self.data, self.device = config, data, device
-        self.share = share_of_batch(config, device)
+        self.share = share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
         self.steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
         self.epoch = 0
         self.bf16 = use_bf16(config, device)
@@ -90,7 +89,7 @@ class Run:
         torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
         started = time.perf_counter()
         first = self.epoch * self.steps
-        losses = [self._step(step) for step in range(first, first + self.steps)]
+        losses = [self.step(step) for step in range(first, first + self.steps)]
         trained = time.perf_counter()
         self._share_buffers()
         confusion, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16)
@@ -107,7 +106,8 @@ class Run:
             evaluation_seconds=time.perf_counter() - trained,
         )
 
-    def _step(self, step: int) -> float:
+    def step(self, step: int) -> float:
+        """One optimiser step (counted from 0 over all epochs); returns the global loss."""
         self._set_schedules(step)
         draws = self.sampler.draw(step)
         first = distributed.rank() * self.share
@@ -150,6 +150,9 @@ class Run:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
+    def close(self) -> None:
+        self.batches.close()
+
     def save(self, path: Path, result: EpochResult) -> None:
         save_checkpoint(
             path,
@@ -159,7 +162,7 @@ class Run:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "sampler": self.sampler.state_dict(),
-                "result": json.dumps(result.as_dict()),
+                "result": result.to_json(),
             },
         )
 
@@ -169,7 +172,7 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sampler.load_state_dict(state["sampler"])
-        return EpochResult.from_dict(json.loads(state["result"]))
+        return EpochResult.from_json(state["result"])
 
 
 def configured_loss(config: TrialConfig, data: Dataset) -> Loss:
@@ -187,21 +190,18 @@ def configured_loss(config: TrialConfig, data: Dataset) -> Loss:
     return build_loss(config.loss, **settings)
 
 
-def share_of_batch(config: TrialConfig, device: torch.device) -> int:
-    """How many images of the batch each worker takes.
+def share_of_batch(batch_size: int, workers: int, *, synchronised: bool) -> int:
+    """How many images of the batch each worker takes. `synchronised`: BatchNorm sees all workers' images (GPUs).
 
     Raises:
-        UserError: the batch does not divide evenly, or leaves a worker too few images for BatchNorm.
+        UserError: the batch does not divide evenly, or leaves BatchNorm a single image.
     """
-    world = distributed.world_size()
-    if config.batch_size % world:
-        raise UserError(f"batch_size {config.batch_size} cannot be shared evenly by {world} workers")
-    synchronised = world > 1 and device.type == "cuda"
-    if (config.batch_size if synchronised else config.batch_size // world) < 2:
-        raise UserError(
-            f"batch_size {config.batch_size} over {world} workers leaves one image each; BatchNorm needs 2"
-        )
-    return config.batch_size // world
+    if batch_size % workers:
+        raise UserError(f"batch_size {batch_size} cannot be shared evenly by {workers} workers")
+    share = batch_size // workers
+    if (batch_size if synchronised else share) < 2:
+        raise UserError(f"batch_size {batch_size} over {workers} workers leaves {share} image each; BatchNorm needs 2")
+    return share
 
 
 def use_bf16(config: TrialConfig, device: torch.device) -> bool:

@@ -1,0 +1,70 @@
+"""Ray: starting or joining it, and how many trials it holds at a time."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from tce_core.errors import UserError
+
+# Ray Train's and Tune's conveniences that this program does not use and that cost processes, files or time.
+QUIET = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def start_ray(address: str | None) -> Mapping[str, float]:
+    """Connect to `address`, or start a Ray of this machine alone that listens on loopback. Returns its resources.
+
+    Raises:
+        UserError: there is no cluster at `address`.
+    """
+    os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    import ray
+
+    env = dict(QUIET)
+    try:
+        if address is None:
+            if sys.platform == "linux":
+                env["GLOO_SOCKET_IFNAME"] = "lo"
+            ray.init(
+                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": env},
+            )
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": env})
+    except ConnectionError as error:
+        raise UserError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from None
+    return dict(ray.cluster_resources())
+
+
+def slots_that_fit(
+    available: Mapping[str, float], workers: int, cpus_per_worker: int, gpus_per_worker: float, wanted: int | None
+) -> int:
+    """How many trials run at a time: `wanted`, or as many as the cluster holds.
+
+    Raises:
+        UserError: not even one trial fits, or `wanted` do not.
+    """
+    needs = {"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker}
+    fit = min(int(available.get(kind, 0) // amount) for kind, amount in needs.items() if amount)
+    one = " and ".join(f"{amount:g} {kind}s" for kind, amount in needs.items() if amount)
+    has = " and ".join(f"{available.get(kind, 0):g} {kind}s" for kind, amount in needs.items() if amount)
+    if fit < max(1, wanted or 1):
+        many = f"{wanted} trials at a time need {wanted} x {one}" if wanted and wanted > 1 else f"one trial needs {one}"
+        raise UserError(
+            f"{many} ({workers} workers of {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs), "
+            f"but there are {has}; lower --workers-per-trial, --cpus-per-worker, --gpus-per-worker or --concurrent"
+        )
+    return wanted or fit

@@ -1,0 +1,68 @@
+"""What a sweep has found: its Pareto front, how that grew, and the configuration to recommend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeps.objectives import Objectives
+from sweeps.pareto import hypervolume_history, non_dominated, recommend
+from sweeps.record import Record, TrialRecord
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The recommended trial, the baseline it is measured against, and whether it kept the guard's floor."""
+
+    trial: TrialRecord
+    baseline: TrialRecord | None
+    floor: float | None
+
+
+class Outcome:
+    """Derived from the record whenever it is asked; `objectives` may differ from those the sweep searched by."""
+
+    def __init__(self, record: Record, objectives: Objectives) -> None:
+        self.record, self.objectives = record, objectives
+
+    def candidates(self) -> list[TrialRecord]:
+        """Completed baselines and searched trials: what the front is made of."""
+        return [trial for trial in self.record.trials("baseline", "search") if trial.complete]
+
+    def front(self) -> list[TrialRecord]:
+        """The non-dominated candidates, by mIoU."""
+        trials = self.candidates()
+        if not trials:
+            return []
+        values = self._values(trials)
+        mask = non_dominated(values, self.objectives.maximize)
+        return sorted((t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: self.objectives.values(t.last.report))
+
+    def hypervolumes(self) -> list[float]:
+        """Best-so-far hypervolume after each candidate, in order of their numbers; reference point: the worst values."""
+        values = self._values(self.candidates())
+        if not len(values):
+            return []
+        reference = np.array([0.0 if up else 1.0 for up in self.objectives.maximize])
+        return [float(v) for v in hypervolume_history(values, reference, self.objectives.maximize)]
+
+    def choose(self) -> Choice | None:
+        """The recommended trial: the best by the leading measure that keeps the guard above its floor.
+
+        The floor is the reference baseline's own value less the allowance. A baseline can win.
+        """
+        trials, objectives = self.candidates(), self.objectives
+        if not trials:
+            return None
+        reports = [trial.last.report for trial in trials]
+        lead = np.array([objectives.lead.of(report) for report in reports])
+        guard = np.array([objectives.guard.of(report) for report in reports])
+        reference = next(iter(self.record.plan.space.get("baselines") or {}), None)
+        baseline = next((t for t in trials if t.role == "baseline" and t.label == reference), None)
+        floor = None if baseline is None else objectives.guard.of(baseline.last.report) - objectives.allowance
+        best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
+        return None if best is None else Choice(trials[best], baseline, floor)
+
+    def _values(self, trials: Sequence[TrialRecord]) -> npt.NDArray[np.float64]:
+        return np.array([self.objectives.values(trial.last.report) for trial in trials])

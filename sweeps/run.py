@@ -1,0 +1,185 @@
+"""Run a sweep: `python sweeps/run.py --objective worst_iou`.
+
+Trains the baselines, searches for configurations that trade little mIoU for fairness, trains the best one and the
+reference baseline again with fresh seeds, and writes `runs/NAME/best.yaml`.
+"""
+
+import argparse
+import importlib.metadata
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from search_spaces.space import Sampler, load_space
+from sweeps.command import INTERRUPTED, Parser, run_command
+from sweeps.datasets import BUILT_IN, resolve_dataset
+from sweeps.objectives import MEASURES
+from sweeps.record import Plan, Record
+from sweeps.sweep import Options, dry_run, preflight, run_sweep
+from tce_core.data.dataset import Dataset, open_dataset
+from tce_core.errors import UserError
+
+PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "ray", "optuna", "mlflow", "numpy", "pyarrow")
+
+
+def parser() -> Parser:
+    p = Parser(prog="python sweeps/run.py", description="Search for a training that neglects no class.")
+    what = p.add_argument_group("what is searched")
+    what.add_argument(
+        "--objective",
+        choices=list(MEASURES),
+        default="worst_iou",
+        help="the measure that leads; mIoU and a fairness measure are always both optimised (default: %(default)s)",
+    )
+    what.add_argument(
+        "--miou-allowance",
+        type=_fraction,
+        default=0.01,
+        metavar="A",
+        help="how far the guard (mIoU; worst-class IoU if mIoU leads) may fall below the baseline (default: 0.01)",
+    )
+    what.add_argument("--dataset", default=BUILT_IN, help="`streets` (built in) or a folder of Arrow files")
+    what.add_argument("--space", help="search space: a YAML file or a name in search_spaces/ (default: streets or tce)")
+    what.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override the space, e.g. trial.encoder=resnet50 space.t.high=3",
+    )
+    what.add_argument("--sampler", choices=get_args(Sampler), help="default: the space's, tpe")
+    what.add_argument("--trials", type=_positive, help="configurations to search, beside the baselines")
+    what.add_argument("--epochs", type=_positive, help="epochs of each trial")
+    what.add_argument("--confirm", type=_natural, metavar="N", help="fresh seeds for the winner and the baseline")
+    what.add_argument("--seed", type=_natural, default=0, help="of the search and the trials (default: 0)")
+    where = p.add_argument_group("where it runs")
+    where.add_argument("--workers-per-trial", type=_positive, default=1, metavar="N", help="data-parallel workers")
+    where.add_argument("--gpus-per-worker", type=float, metavar="G", help="default: 1 where there are GPUs, else 0")
+    where.add_argument("--cpus-per-worker", type=_positive, default=1, metavar="C", help="CPU threads (default: 1)")
+    where.add_argument("--concurrent", type=_positive, metavar="N", help="trials at a time (default: all that fit)")
+    where.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
+    record = p.add_argument_group("how it is kept")
+    record.add_argument("--name", help="of the sweep (default: DATASET-1, DATASET-2, …)")
+    record.add_argument("--resume", action="store_true", help="go on with sweep --name (default: the latest)")
+    record.add_argument("--storage", default="sqlite:///sweeps.db", help="Optuna storage (default: %(default)s)")
+    record.add_argument("--tracking-uri", default="sqlite:///mlflow.db", help="MLflow store or server")
+    p.add_argument("--dry-run", action="store_true", help="print the plan and train one step, then stop")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    if options.name is not None:
+        check_name(options.name)
+    if options.resume:
+        name = options.name or latest(options.storage)
+        record = Record.load(options.storage, name)
+        data = open_dataset(record.plan.dataset)
+        if data.fingerprint != record.plan.fingerprint:
+            raise UserError(f"{data.path}: the data set has changed since sweep '{name}' began; start a new sweep")
+        preflight(record.plan, data)
+    else:
+        data = resolve_dataset(options.dataset)
+        plan = plan_of(options, data)
+        config = preflight(plan, data)
+        if options.dry_run:
+            return dry_run(plan, data, config, _options(options))
+        record = Record.create(options.storage, plan)
+    return 0 if run_sweep(record, data, _options(options)) else INTERRUPTED
+
+
+def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
+    """Everything a sweep will do, with the space's defaults filled in.
+
+    Raises:
+        UserError: a space or an override that is not valid.
+    """
+    builtin = options.dataset == BUILT_IN
+    overrides = [*options.set, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
+    space_name = options.space or ("streets" if builtin else "tce")
+    space = load_space(space_name, overrides)
+    sampler = options.sampler or space.search.sampler
+    trials = options.trials or space.search.trials
+    return Plan(
+        name=options.name or free_name(options.storage, data.name),
+        objective=options.objective,
+        allowance=options.miou_allowance,
+        sampler=sampler,
+        seed=options.seed,
+        trials=min(trials, len(space.grid())) if sampler == "grid" else trials,
+        confirm=space.search.confirm if options.confirm is None else options.confirm,
+        dataset=str(data.path.absolute()),
+        fingerprint=data.fingerprint,
+        space=space.model_dump(mode="json", exclude_defaults=True),
+        space_file=space_name,
+        workers=options.workers_per_trial,
+        cpus_per_worker=options.cpus_per_worker,
+        gpus_per_worker=gpus(options.gpus_per_worker),
+        versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
+    )
+
+
+def check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(f"--name {name}: use up to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
+
+
+def free_name(storage: str, stem: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "sweep"
+    taken = Record.names(storage)
+    return next(name for i in range(1, len(taken) + 2) if (name := f"{stem}-{i}") not in taken)
+
+
+def latest(storage: str) -> str:
+    names = Record.names(storage)
+    if not names:
+        raise UserError(f"--resume: {storage} holds no sweep yet")
+    return names[-1]
+
+
+def gpus(wanted: float | None) -> float:
+    if wanted is not None:
+        return wanted
+    import torch
+
+    return 1.0 if torch.cuda.is_available() else 0.0
+
+
+def _options(options: argparse.Namespace) -> Options:
+    return Options(
+        address=options.address,
+        concurrent=options.concurrent,
+        storage=options.storage,
+        tracking_uri=options.tracking_uri,
+        folder=Path("runs"),
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction between 0 and 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,223 @@
+"""One sweep from plan to exported file: starts Ray, drives Tune, keeps everybody informed."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from search_spaces.space import Choices, parse_space
+from sweeps.cluster import slots_that_fit, start_ray
+from sweeps.export import exported, write_yaml
+from sweeps.outcome import Outcome
+from sweeps.record import Plan, Record
+from sweeps.search import Search
+from sweeps.view import View, summary
+from sweeps.workers import GroupSettings
+from tce_core.config import TrialConfig
+from tce_core.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a sweep runs and is kept; not part of what it does."""
+
+    address: str | None
+    concurrent: int | None
+    storage: str
+    tracking_uri: str
+    folder: Path
+
+
+def run_sweep(record: Record, data: Dataset, options: Options) -> bool:
+    """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed."""
+    from sweeps.tracking import Tracking
+
+    plan, console = record.plan, Console()
+    folder = (options.folder / plan.name).absolute()
+    search = Search(record)
+    available = start_ray(options.address)
+    import ray
+
+    try:
+        slots = slots_that_fit(
+            available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent
+        )
+        slots = min(slots, max_useful_slots(search))
+        console.print(headline(plan, search, slots, data), highlight=False)
+        tracking = Tracking(record, search.outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
+        tracking.sync()
+        view = View(record, data.class_names, search.epochs_planned, console)
+        keeper = CheckpointKeeper(folder / "checkpoints", search.outcome)
+        with view:
+            tune_until_done(search, group_settings(plan, folder), slots, (view, tracking, keeper))
+    finally:
+        ray.shutdown()
+    choice = search.outcome.choose()
+    if choice is not None:
+        write_yaml(folder / "best.yaml", exported(record, choice, data.class_names, plan.objective))
+        save_front(search.outcome, data, folder, plan.name)
+    tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
+    if not search.finished:
+        console.print(f"Interrupted. Go on with: python sweeps/run.py --resume --name {plan.name}")
+        return False
+    summary(search.outcome, data.class_names, console)
+    farewell(folder, choice is not None, options, console)
+    return True
+
+
+def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners: tuple) -> None:
+    """Let Ray Tune run the search's trials, `slots` at a time, each slot keeping its workers."""
+    from ray import tune
+
+    from sweeps.slots import Slot
+    from sweeps.tuning import StudySearcher
+
+    # CPUs belong to the workers; Tune insists on some resource, so a slot asks for one byte of memory.
+    resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
+    with tempfile.TemporaryDirectory(prefix="tune-") as scratch, quiet():
+        tuner = tune.Tuner(
+            tune.with_resources(Slot, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=StudySearcher(search, group, listeners),
+                num_samples=-1,
+                max_concurrent_trials=slots,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name=search.plan.name, storage_path=scratch, verbose=0),
+        )
+        tuner.fit()
+
+
+def preflight(plan: Plan, data: Dataset) -> TrialConfig:
+    """Build the model of every encoder and the loss of every baseline once, so that bad settings fail now, not later.
+
+    Raises:
+        UserError: an encoder, weights, batch size or loss that cannot be used.
+    """
+    from tce_core.model import build_model
+    from tce_core.training import share_of_batch
+
+    space = parse_space(plan.space, plan.space_file)
+    configs = [space.config(settings) for settings in space.baselines.values()] or [space.config({})]
+    encoders = space.space.get("encoder")
+    if isinstance(encoders, Choices):
+        configs += [space.config({"encoder": encoder}) for encoder in encoders.choices]
+    for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():
+        build_model(config, data.num_classes)
+    share_of_batch(configs[0].batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
+    return configs[0]
+
+
+def dry_run(plan: Plan, data: Dataset, config: TrialConfig, options: Options) -> int:
+    """Print what would be done, after training one real step here."""
+    import time
+
+    from tce_core.training import Run, default_device
+
+    console = Console()
+    space = parse_space(plan.space, plan.space_file)
+    run = Run(config, data, default_device())
+    started = time.perf_counter()
+    loss = run.step(0)
+    seconds = time.perf_counter() - started
+    run.close()
+    available = start_ray(options.address)
+    import ray
+
+    ray.shutdown()
+    slots = slots_that_fit(available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent)
+    trials = len(space.baselines) + plan.trials + 2 * plan.confirm * bool(space.baselines)
+    lines = {
+        "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
+        "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
+        "space": f"{space.size()} ({plan.sampler}; a grid has {len(space.grid())} points)",
+        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {2 * plan.confirm} confirming: "
+        f"{trials} of {config.epochs} epochs of {run.steps} steps",
+        "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "
+        f"{plan.gpus_per_worker:g} GPUs",
+        "one step": f"loss {loss:.3f} in {seconds:.2f} s on {run.device} (the first; later ones are faster)",
+        "config": config.model_dump_json(),
+    }
+    for key, text in lines.items():
+        console.print(f"{key:<10} {text}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def group_settings(plan: Plan, folder: Path) -> GroupSettings:
+    return GroupSettings(
+        dataset=plan.dataset,
+        checkpoints=str(folder / "checkpoints"),
+        storage=str(folder / "ray"),
+        workers=plan.workers,
+        cpus_per_worker=plan.cpus_per_worker,
+        gpus_per_worker=plan.gpus_per_worker,
+    )
+
+
+def max_useful_slots(search: Search) -> int:
+    """No more slots than trials that can run side by side: baselines and search together."""
+    return max(1, len(search.space.baselines) + search.plan.trials)
+
+
+def headline(plan: Plan, search: Search, slots: int, data: Dataset) -> str:
+    baselines = len(search.space.baselines)
+    return (
+        f"Sweep '{plan.name}': {baselines} baselines, then {plan.trials} configurations by {plan.sampler}, on "
+        f"{data.name} ({len(data.train)} images, {data.num_classes} classes), {slots} trials at a time"
+    )
+
+
+def farewell(folder: Path, exported_one: bool, options: Options, console: Console) -> None:
+    if exported_one:
+        best = os.path.relpath(folder / "best.yaml")
+        console.print(f"\nBest configuration  {best}", highlight=False)
+        console.print(f"Train it            python sweeps/train.py {best} --epochs 40", highlight=False)
+    console.print(f"See the sweep       mlflow ui --backend-store-uri {options.tracking_uri}", highlight=False)
+
+
+class CheckpointKeeper:
+    """A Listener that deletes checkpoints of ended trials, but for those on the front: they may be large."""
+
+    def __init__(self, folder: Path, outcome: Outcome) -> None:
+        self.folder, self.outcome = folder, outcome
+
+    def trial_started(self, number: int) -> None:
+        pass
+
+    def epoch_done(self, number: int) -> None:
+        pass
+
+    def trial_ended(self, number: int) -> None:  # noqa: ARG002  (a Listener)
+        keep = {trial.number for trial in self.outcome.front()}
+        for trial in self.outcome.record.trials():
+            if trial.state.is_finished() and trial.number not in keep:
+                (self.folder / f"trial-{trial.number:05d}.pt").unlink(missing_ok=True)
+
+
+def save_front(outcome: Outcome, data: Dataset, folder: Path, title: str) -> None:
+    from sweeps.front import front_points
+    from sweeps.plots import front_figure, save_front_png
+
+    points, y = front_points(outcome, data.class_names), outcome.objectives.fairness
+    save_front_png(points, folder / "front.png", title, y_name=y.title, y_minimize=not y.maximize)
+    figure = front_figure(points, title, y_name=y.title, y_minimize=not y.maximize)
+    figure.write_html(folder / "front.html", include_plotlyjs=True)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Tune's own progress lines off the terminal; its warnings and errors stay."""
+    import logging
+
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+

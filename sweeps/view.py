@@ -1,0 +1,141 @@
+"""What a person sees while a sweep runs and when it ends."""
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sweeps.objectives import Measure
+from sweeps.outcome import Choice, Outcome
+from sweeps.record import Record, TrialRecord
+
+
+class View:
+    """Live progress: a line for each trial that ends, and on a terminal a bar over the epochs of the whole sweep."""
+
+    def __init__(self, record: Record, class_names: Sequence[str], epochs_planned: int, console: Console) -> None:
+        self.record, self.class_names, self.console = record, class_names, console
+        self.epochs_planned = epochs_planned
+        self.started = time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.bar: TaskID = self.progress.add_task("starting workers", total=epochs_planned, left="")
+        self.resumed_at = self._epochs_done()
+        self.running: set[int] = set()
+
+    def __enter__(self) -> "View":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def trial_started(self, number: int) -> None:
+        self.running.add(number)
+
+    def epoch_done(self, number: int) -> None:  # noqa: ARG002  (a Listener)
+        done = self._epochs_done()
+        spent, fresh = time.monotonic() - self.started, done - self.resumed_at
+        left = spent / fresh * max(0, self.epochs_planned - done) if fresh else 0.0
+        trials = ", ".join(str(n) for n in sorted(self.running))
+        self.progress.update(
+            self.bar, completed=done, description=f"trial {trials}", left=f"about {_minutes(left)} left"
+        )
+
+    def trial_ended(self, number: int) -> None:
+        self.running.discard(number)
+        trial = self.record[number]
+        clock = _minutes(time.monotonic() - self.started)
+        head = f"[dim]{clock:>7}[/]  {number:>3}  {trial.role:<8}  {trial.label:<46}"
+        if trial.complete:
+            report = trial.last.report
+            worst = f"{report.worst_iou:.3f} ({self.class_names[report.worst_class]})"
+            text = f"{head}  mIoU {report.miou:.3f}  worst {worst}"
+        else:
+            text = f"{head}  [red]failed[/]: {trial.reason}"
+        self.progress.console.print(text, highlight=False, soft_wrap=True)
+
+    def _epochs_done(self) -> int:
+        return sum(trial.last.epoch for trial in self.record.trials() if trial.results)
+
+
+def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
+    """The front, the recommended configuration beside the baseline, and how both did with fresh seeds."""
+    choice = outcome.choose()
+    trials = outcome.front()
+    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
+    for trial in trials:
+        mark = "recommended" if choice is not None and trial.number == choice.trial.number else ""
+        _add(table, trial, class_names, mark)
+    console.print(table)
+    if choice is None:
+        console.print("No completed trial keeps the guard: nothing to recommend.")
+        return
+    table = _table("Recommended, beside the baseline")
+    for trial, what in ((choice.trial, "recommended"), (choice.baseline, "baseline")):
+        if trial is not None:
+            _add(table, trial, class_names, f"{what}, seed {trial.config['seed']}")
+            for again in outcome.record.trials("confirm"):
+                if again.of == trial.number and again.complete:
+                    _add(table, again, class_names, f"{what}, seed {again.config['seed']}")
+    console.print(table)
+    console.print(verdict(choice, outcome), highlight=False)
+
+
+def verdict(choice: Choice, outcome: Outcome) -> str:
+    """What choosing the recommended configuration gains and costs; by the fresh seeds, where there are any."""
+    if choice.baseline is None:
+        return "There is no baseline to compare with."
+    if choice.trial.number == choice.baseline.number:
+        return "No searched configuration beat the baseline within the allowance: the baseline itself is recommended."
+    objectives = outcome.objectives
+    lead, guard = (_mean_gain(choice, outcome, measure) for measure in (objectives.lead, objectives.guard))
+    seeds = len([t for t in outcome.record.trials("confirm") if t.of == choice.trial.number and t.complete])
+    basis = f"mean over {seeds} fresh seed{'s' * (seeds > 1)}" if seeds else "one seed, the one it was chosen by"
+    return (
+        f"Against {choice.baseline.label} ({basis}): {objectives.lead.title} {lead:+.3f}, "
+        f"{objectives.guard.title} {guard:+.3f} (allowed: {-objectives.allowance:+.3f})."
+    )
+
+
+def _mean_gain(choice: Choice, outcome: Outcome, measure: Measure) -> float:
+    def value(trial: TrialRecord) -> float:
+        again = [t for t in outcome.record.trials("confirm") if t.of == trial.number and t.complete] or [trial]
+        return sum(measure.of(t.last.report) for t in again) / len(again)
+
+    assert choice.baseline is not None
+    return value(choice.trial) - value(choice.baseline)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", justify="right")
+    table.add_column("configuration", overflow="fold")
+    for name in ("mIoU", "worst IoU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("worst class", no_wrap=True)
+    table.add_column("std", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    return table
+
+
+def _add(table: Table, trial: TrialRecord, class_names: Sequence[str], note: str) -> None:
+    report = trial.last.report
+    figures = f"{report.miou:.3f}", f"{report.worst_iou:.3f}", class_names[report.worst_class], f"{report.std_iou:.3f}"
+    table.add_row(str(trial.number), trial.label.split(" seed=")[0], *figures, note)
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,105 @@
+"""A warm group of Ray Train workers: started once, then given one trial after another through a mailbox."""
+
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from sweeps.mailbox import Mailbox, Order
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """What a group of workers needs to know; the same for every group of a sweep."""
+
+    dataset: str
+    checkpoints: str
+    storage: str
+    """Folder for Ray Train's own files; on several machines a shared one, like the other two."""
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+    retries: int = 2
+    """How many groups of workers a trial may lose in one epoch before it fails."""
+
+    @property
+    def resources_per_worker(self) -> dict[str, float]:
+        gpu = {"GPU": self.gpus_per_worker} if self.gpus_per_worker else {}
+        return {"CPU": self.cpus_per_worker, **gpu}
+
+
+class WorkerGroup:
+    """One long `TorchTrainer` run in a thread, and the mailbox its workers listen to. Ray replaces workers that die."""
+
+    def __init__(self, settings: GroupSettings) -> None:
+        self.settings = settings
+        self.serial = 0
+        self.failure: BaseException | None = None
+        self.mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote(settings.retries)
+        self.trainer = threading.Thread(target=self._train, name="torch-trainer", daemon=True)
+        self.trainer.start()
+
+    def advance(self, trial: int, config: dict[str, Any], epoch: int) -> dict[str, Any]:
+        """Train a trial up to the end of `epoch`, from its checkpoint if this group does not have it at hand.
+
+        Returns:
+            `result`, an `EpochResult` as JSON, or `error`, why the trial failed; and `seconds`, all included.
+
+        Raises:
+            RuntimeError: the workers cannot be kept running, whatever the trial.
+        """
+        self.serial += 1
+        started = time.perf_counter()
+        answer = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
+        while not ray.wait([answer], timeout=1.0)[0]:
+            if not self.trainer.is_alive():
+                raise RuntimeError(f"the workers cannot be kept running: {self.failure}") from self.failure
+        return {**ray.get(answer), "seconds": time.perf_counter() - started}
+
+    def close(self) -> None:
+        ray.get(self.mailbox.stop.remote())
+        self.trainer.join(timeout=30)
+        ray.kill(self.mailbox)
+
+    def _train(self) -> None:
+        # Imported here, as it brings torch: the process that drives the sweep starts seconds sooner without.
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        settings = self.settings
+        trainer = TorchTrainer(
+            _serve,
+            train_loop_config={
+                "mailbox": self.mailbox,
+                "dataset": settings.dataset,
+                "checkpoints": settings.checkpoints,
+                "cpus": settings.cpus_per_worker,
+            },
+            torch_config=TorchConfig(backend="nccl" if settings.gpus_per_worker else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=settings.workers,
+                use_gpu=settings.gpus_per_worker > 0,
+                resources_per_worker=settings.resources_per_worker,
+            ),
+            run_config=RunConfig(
+                name=f"workers-{uuid.uuid4().hex[:8]}",
+                storage_path=settings.storage,
+                # Dead workers are replaced for ever (the mailbox counts each trial's losses); a group that cannot
+                # even start is given up.
+                failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
+            ),
+        )
+        try:
+            trainer.fit()
+        except BaseException as error:  # told to the thread that waits in `advance`
+            self.failure = error
+
+
+def _serve(settings: dict[str, Any]) -> None:
+    # Imported here: only the workers need the model libraries, whose import takes seconds.
+    from sweeps.worker import serve
+
+    serve(settings)
