@@ -18,7 +18,7 @@ from sweeps.command import INTERRUPTED, Parser, run_command
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.objectives import MEASURES
 from sweeps.record import Plan, Record
-from sweeps.sweep import Options, dry_run, preflight, run_sweep
+from sweeps.sweep import Options, cluster, dry_run, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 
@@ -75,29 +75,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.name is not None:
         check_name(options.name)
-    if options.resume:
-        name = options.name or latest(options.storage)
-        record = Record.load(options.storage, name)
-        data = open_dataset(record.plan.dataset)
-        if data.fingerprint != record.plan.fingerprint:
-            raise UserError(f"{data.path}: the data set has changed since sweep '{name}' began; start a new sweep")
-        preflight(record.plan, data)
-    else:
+    record = Record.load(options.storage, options.name or latest(options.storage)) if options.resume else None
+    if record is None:
         data = resolve_dataset(options.dataset)
         plan = plan_of(options, data)
-        config = preflight(plan, data)
+    else:
+        data, plan = open_dataset(record.plan.dataset), record.plan
+        if data.fingerprint != plan.fingerprint:
+            raise UserError(f"{data.path}: the data set has changed since sweep '{plan.name}' began; start a new sweep")
+    with cluster(plan, data, _options(options)) as slots:
         if options.dry_run:
-            return dry_run(plan, data, config, _options(options))
-        record = Record.create(options.storage, plan)
-    return 0 if run_sweep(record, data, _options(options)) else INTERRUPTED
+            dry_run(plan, data, slots)
+            return 0
+        record = record or Record.create(options.storage, plan)
+        return 0 if run_sweep(record, data, slots, _options(options)) else INTERRUPTED
 
 
 def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
     """Everything a sweep will do, with the space's defaults filled in.
 
     Raises:
-        UserError: a space or an override that is not valid.
+        UserError: a name that is taken, a space or an override that is not valid.
     """
+    if options.name in Record.names(options.storage):
+        raise UserError(
+            f"sweep '{options.name}' already exists in {options.storage}; go on with --resume, or choose another --name"
+        )
     builtin = options.dataset == BUILT_IN
     overrides = [*options.set, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
     space_name = options.space or ("streets" if builtin else "tce")

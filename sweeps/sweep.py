@@ -3,7 +3,9 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,12 @@ from rich.console import Console
 from search_spaces.space import Choices, parse_space
 from sweeps.cluster import slots_that_fit, start_ray
 from sweeps.export import exported, write_yaml
+from sweeps.listener import Listener
 from sweeps.outcome import Outcome
 from sweeps.record import Plan, Record
 from sweeps.search import Search
 from sweeps.view import View, summary
 from sweeps.workers import GroupSettings
-from tce_core.config import TrialConfig
 from tce_core.data.dataset import Dataset
 
 
@@ -32,44 +34,57 @@ class Options:
     folder: Path
 
 
-def run_sweep(record: Record, data: Dataset, options: Options) -> bool:
+@contextlib.contextmanager
+def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
+    """A running Ray, checked to hold the plan's trials; gives how many at a time. Ray is left at the end.
+
+    Raises:
+        UserError: settings that cannot be used (see `preflight`), or not even one trial fits.
+    """
+    import ray
+
+    with ThreadPoolExecutor(1) as pool:  # importing torch and starting Ray take many seconds each
+        checked = pool.submit(preflight, plan, data)
+        try:
+            available = start_ray(options.address)
+            checked.result()
+            yield slots_that_fit(
+                available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent
+            )
+        finally:
+            ray.shutdown()
+
+
+def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bool:
     """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed."""
     from sweeps.tracking import Tracking
 
     plan, console = record.plan, Console()
     folder = (options.folder / plan.name).absolute()
     search = Search(record)
-    available = start_ray(options.address)
-    import ray
-
-    try:
-        slots = slots_that_fit(
-            available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent
-        )
-        slots = min(slots, max_useful_slots(search))
-        console.print(headline(plan, search, slots, data), highlight=False)
-        tracking = Tracking(record, search.outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
-        tracking.sync()
-        view = View(record, data.class_names, search.epochs_planned, console)
-        keeper = CheckpointKeeper(folder / "checkpoints", search.outcome)
-        with view:
-            tune_until_done(search, group_settings(plan, folder), slots, (view, tracking, keeper))
-    finally:
-        ray.shutdown()
-    choice = search.outcome.choose()
+    outcome = search.outcome
+    slots = min(slots, max_useful_slots(search))
+    console.print(headline(plan, search, slots, data), highlight=False, soft_wrap=True)
+    tracking = Tracking(record, outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
+    tracking.sync()
+    view = View(record, data.class_names, search.epochs_planned, console)
+    keeper = CheckpointKeeper(folder / "checkpoints", outcome)
+    with view:
+        tune_until_done(search, group_settings(plan, folder), slots, (view, tracking, keeper))
+    choice = outcome.choose()
     if choice is not None:
         write_yaml(folder / "best.yaml", exported(record, choice, data.class_names, plan.objective))
-        save_front(search.outcome, data, folder, plan.name)
+        save_front(outcome, data, folder, plan.name)
     tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
     if not search.finished:
-        console.print(f"Interrupted. Go on with: python sweeps/run.py --resume --name {plan.name}")
+        console.print(f"Interrupted. Go on with: python sweeps/run.py --resume --name {plan.name}", soft_wrap=True)
         return False
-    summary(search.outcome, data.class_names, console)
+    summary(outcome, data.class_names, console)
     farewell(folder, choice is not None, options, console)
     return True
 
 
-def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners: tuple) -> None:
+def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners: Sequence[Listener]) -> None:
     """Let Ray Tune run the search's trials, `slots` at a time, each slot keeping its workers."""
     from ray import tune
 
@@ -92,7 +107,7 @@ def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners:
         tuner.fit()
 
 
-def preflight(plan: Plan, data: Dataset) -> TrialConfig:
+def preflight(plan: Plan, data: Dataset) -> None:
     """Build the model of every encoder and the loss of every baseline once, so that bad settings fail now, not later.
 
     Raises:
@@ -109,27 +124,20 @@ def preflight(plan: Plan, data: Dataset) -> TrialConfig:
     for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():
         build_model(config, data.num_classes)
     share_of_batch(configs[0].batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
-    return configs[0]
 
 
-def dry_run(plan: Plan, data: Dataset, config: TrialConfig, options: Options) -> int:
+def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
     """Print what would be done, after training one real step here."""
-    import time
-
     from tce_core.training import Run, default_device
 
     console = Console()
     space = parse_space(plan.space, plan.space_file)
+    config = space.config(next(iter(space.baselines.values()), {}))
     run = Run(config, data, default_device())
     started = time.perf_counter()
     loss = run.step(0)
     seconds = time.perf_counter() - started
     run.close()
-    available = start_ray(options.address)
-    import ray
-
-    ray.shutdown()
-    slots = slots_that_fit(available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent)
     trials = len(space.baselines) + plan.trials + 2 * plan.confirm * bool(space.baselines)
     lines = {
         "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
@@ -144,7 +152,6 @@ def dry_run(plan: Plan, data: Dataset, config: TrialConfig, options: Options) ->
     }
     for key, text in lines.items():
         console.print(f"{key:<10} {text}", highlight=False, soft_wrap=True)
-    return 0
 
 
 def group_settings(plan: Plan, folder: Path) -> GroupSettings:

@@ -1,23 +1,14 @@
 """Ray Tune on one side, our search on the other: a Searcher whose every word comes from and goes to the record."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweeps.listener import Listener
 from sweeps.search import Search
 from sweeps.workers import GroupSettings
 from tce_core.results import EpochResult
-
-
-class Listener(Protocol):
-    """Told what happened, after it is in the record. Must not raise."""
-
-    def trial_started(self, number: int) -> None: ...
-
-    def epoch_done(self, number: int) -> None: ...
-
-    def trial_ended(self, number: int) -> None: ...
 
 
 class StudySearcher(Searcher):

@@ -41,7 +41,7 @@ def tilted_mean(values: Tensor, t: float, *, where: Tensor | None = None, dim: i
     small = x.detach().abs().amax(dim, keepdim=True) <= 1
     near = torch.log1p(torch.expm1(x.clamp(-1, 1)).sum(dim, keepdim=True) / n)
     some = valid.any(dim, keepdim=True)
-    far = torch.logsumexp(x.masked_fill(~valid & some, -math.inf), dim, keepdim=True) - n.log()
+    far = torch.logsumexp(x.masked_fill(~valid & some, -math.inf), dim, keepdim=True) - n.double().log()  # the logarithm of an integer tensor would be float32
     tilted = m + torch.where(small, near, far) / t
     return tilted.squeeze(dim).to(values.dtype)
 

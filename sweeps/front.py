@@ -1,0 +1,84 @@
+"""The trials of a sweep as points of the trade-off, and as a table: what is drawn, shown in MLflow and saved."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeps.objectives import MEASURES
+from sweeps.outcome import Outcome
+from sweeps.plots import FrontPoint, front_figure, save_front_png
+from sweeps.record import TrialRecord
+from tce_core.fairness import FairnessReport
+
+
+def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoint]:
+    """Every candidate, in order of its number: mIoU across, the fairness measure upwards."""
+    front = {trial.number for trial in outcome.front()}
+    choice = outcome.choose()
+    across, upwards = outcome.objectives.pair
+    points = []
+    for trial in outcome.candidates():
+        report, intervals = trial.last.report, trial.last.intervals
+        details = {
+            key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in trial.params.items()
+        }
+        details["worst class"] = f"{class_names[report.worst_class]} ({report.worst_iou:.4f})"
+        details["epochs"] = str(trial.last.epoch)
+        points.append(
+            FrontPoint(
+                number=trial.number,
+                role="baseline" if trial.role == "baseline" else "search",
+                label=trial.label,
+                x=across.of(report),
+                y=upwards.of(report),
+                on_front=trial.number in front,
+                recommended=choice is not None and trial.number == choice.trial.number,
+                details=details,
+                interval_x=intervals.get(across.name),
+                interval_y=intervals.get(upwards.name),
+            )
+        )
+    return points
+
+
+def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[Any]]:
+    """The candidates as `columns` and rows of `data`, the front first, each part by falling mIoU; absent is None."""
+    front = {trial.number for trial in outcome.front()}
+    choice = outcome.choose()
+    trials = sorted(outcome.candidates(), key=lambda t: (t.number not in front, -t.last.report.miou, t.number))
+    params = list(dict.fromkeys(key for trial in trials for key in _settings(trial)))
+    columns: list[str] = []
+    data: list[list[Any]] = []
+    for trial in trials:
+        report = trial.last.report
+        row = {
+            "number": trial.number,
+            "role": trial.role,
+            "label": trial.label,
+            "on_front": trial.number in front,
+            "recommended": choice is not None and trial.number == choice.trial.number,
+            **measures(report),
+            "worst_class": class_names[report.worst_class],
+            **{key: _settings(trial).get(key) for key in params},
+        }
+        columns, data = list(row), [*data, list(row.values())]
+    return {"columns": columns, "data": data}
+
+
+def measures(report: FairnessReport) -> dict[str, float]:
+    """Every measure by name, mIoU first."""
+    return {name: MEASURES[name].of(report) for name in sorted(MEASURES, key=lambda name: name != "miou")}
+
+
+def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:
+    """Draw the front as `front.html`, interactive and complete in itself, and as `front.png`."""
+    points, fairness = front_points(outcome, class_names), outcome.objectives.fairness
+    title, y_name, y_minimize = outcome.record.plan.name, fairness.title, not fairness.maximize
+    figure = front_figure(points, title, y_name=y_name, y_minimize=y_minimize)
+    figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front")
+    save_front_png(points, folder / "front.png", title, y_name=y_name, y_minimize=y_minimize)
+
+
+def _settings(trial: TrialRecord) -> dict[str, Any]:
+    """What sets the trial apart: for a baseline, which has no searched parameters, its loss."""
+    return trial.params or {"loss": trial.config["loss"]}
