@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError
@@ -47,8 +47,9 @@ class Range(_Dimension):
         return self
 
     @property
-    def ends(self) -> list[Scalar]:
-        return [self.low, self.high]
+    def probes(self) -> list[Scalar]:
+        """Values that must be allowed: both ends, and a fraction in between, which a whole-number setting refuses."""
+        return [self.low, self.high, self.low + (self.high - self.low) / math.pi]
 
     def grid(self) -> list[Scalar]:
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
@@ -63,11 +64,19 @@ class Choices(_Dimension):
     choices: Annotated[list[Scalar], Field(min_length=1)]
 
     @property
-    def ends(self) -> list[Scalar]:
+    def probes(self) -> list[Scalar]:
         return self.choices
 
     def grid(self) -> list[Scalar]:
         return self.choices
+
+
+def _kind(value: object) -> str:
+    return "Choices" if isinstance(value, Choices) or (isinstance(value, dict) and "choices" in value) else "Range"
+
+
+KINDS: dict[Any, type[BaseModel]] = {"Range": Range, "Choices": Choices}
+Dimension = Annotated[Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")], Discriminator(_kind)]
 
 
 class SearchDefaults(_Strict):
@@ -87,7 +96,7 @@ class Space(_Strict):
     description: str = ""
     search: SearchDefaults = SearchDefaults()
     trial: dict[str, Any] = {}
-    space: dict[str, Range | Choices]
+    space: dict[str, Dimension]
     baselines: dict[str, dict[str, Any]] = {}
 
     def config(self, params: Mapping[str, Any], **fixed: Any) -> TrialConfig:
@@ -138,7 +147,7 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
 def parse_space(raw: dict[str, Any], source: str) -> Space:
     """Check the content of a search space; `source` names it in errors."""
     try:
-        space = Space(**raw)
+        space = Space.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
     _check_keys(space, source)
@@ -153,8 +162,10 @@ def find_space(path: str | Path) -> Path:
     raise UserError(f"{path}: no such search space; give a YAML file or one of {known}")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The file's content over that of the file it `extends`; sections merge key by key, a dimension is replaced."""
+    if file.resolve() in readers:
+        raise UserError(f"{file}: extends itself, by way of {', '.join(reader.name for reader in readers)}")
     try:
         raw = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -164,7 +175,8 @@ def _read(file: Path) -> dict[str, Any]:
     parent = raw.pop("extends", None)
     if parent is None:
         return raw
-    base = _read(find_space(file.parent / str(parent)))
+    beside = file.parent / str(parent)
+    base = _read(beside if beside.is_file() else find_space(str(parent)), (*readers, file.resolve()))
     sections = {key for key in base.keys() & raw.keys() if isinstance(base[key], dict) and isinstance(raw[key], dict)}
     return {**base, **raw, **{key: {**base[key], **raw[key]} for key in sections}}
 
@@ -195,13 +207,13 @@ def _number(text: str) -> float | None:
 
 
 def _check_keys(space: Space, source: str) -> None:
-    """Every key exists, every value and both ends of every range are allowed, every condition can be met."""
+    """Every key exists, every choice and range is allowed, every condition can be met."""
     parse_config(space.trial, f"{source}: trial")
     for name, settings in space.baselines.items():
         parse_config({**space.trial, **settings}, f"{source}: baselines.{name}")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():
-        for value in dimension.ends:
+        for value in dimension.probes:
             parse_config({**space.trial, name: value}, f"{source}: space.{name}")
         for key, wanted in dimension.when.items():
             values = seen[key].choices if isinstance(seen.get(key), Choices) else []  # type: ignore[union-attr]
@@ -220,10 +232,13 @@ def as_list(value: Scalar | list[Scalar]) -> list[Scalar]:
 
 def _explain(error: ValidationError) -> str:
     first = min(error.errors(), key=lambda e: (e["type"] == "missing", e["type"] == "extra_forbidden"))
-    place = ".".join(str(part) for part in first["loc"] if not str(part).endswith(("Range]", "Choices")))
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return f"unknown key '{place}'; the keys are extends, {', '.join(Space.model_fields)}"
+    loc = first["loc"]
+    place = ".".join(str(part) for part in loc if part not in KINDS)
+    if first["type"] == "extra_forbidden":
+        model: type[BaseModel] = next((KINDS[part] for part in loc if part in KINDS), SearchDefaults)
+        keys = ["extends", *Space.model_fields] if len(loc) == 1 else list(model.model_fields)
+        return f"unknown key '{place}'; the keys are {', '.join(keys)}"
+    what = first["msg"].removeprefix("Value error, ")
     if place.startswith("space."):
-        what = first["msg"].removeprefix("Value error, ")
         return f"{place}: {what}; give low and high (with log, points, when), or choices (with when)"
-    return f"{place} = {first.get('input')!r}: {first['msg']}"
+    return f"{place}: {what}" if first["type"] == "missing" else f"{place} = {first.get('input')!r}: {what}"

@@ -1,6 +1,6 @@
 """Best configurations out: a YAML file that `train.py` trains and a person can read.
 
-    python sweeps/export.py NAME [--objective worst_iou] [--out best.yaml] [--all]
+python sweeps/export.py NAME [--objective worst_iou] [--out best.yaml] [--all]
 """
 
 import argparse
@@ -24,16 +24,16 @@ from tce_core.errors import UserError
 FORMAT = "tilted-sweeps/1"
 
 
-def exported(record: Record, choice: Choice, class_names: Sequence[str], objective: str) -> dict[str, Any]:
+def exported(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> dict[str, Any]:
     """What the file of one recommended trial holds."""
-    plan, trial = record.plan, choice.trial
+    plan, trial = outcome.record.plan, choice.trial
     return {
         "format": FORMAT,
         "sweep": {
             "name": plan.name,
             "trial": trial.number,
             "label": trial.label,
-            "objective": objective,
+            "objective": outcome.objectives.lead.name,
             "miou_allowance": plan.allowance,
         },
         "dataset": {"fingerprint": plan.fingerprint, "classes": list(class_names)},
@@ -41,7 +41,7 @@ def exported(record: Record, choice: Choice, class_names: Sequence[str], objecti
         "trial": trial.config,
         "measured": measured(trial, class_names),
         "baseline": None if choice.baseline is None else measured(choice.baseline, class_names),
-        "confirmed": confirmed(record, trial, class_names),
+        "confirmed": [measured(again, class_names) for again in outcome.repetitions(trial)],
         "versions": plan.versions,
     }
 
@@ -58,12 +58,6 @@ def measured(trial: TrialRecord, class_names: Sequence[str]) -> dict[str, Any]:
         "intervals_95": {name: list(pair) for name, pair in last.intervals.items()},
         "iou": {name: None if iou != iou else iou for name, iou in zip(class_names, last.iou, strict=True)},
     }
-
-
-def confirmed(record: Record, trial: TrialRecord, class_names: Sequence[str]) -> list[dict[str, Any]]:
-    """The trial's repetitions with seeds that had no part in choosing it."""
-    again = [t for t in record.trials("confirm") if t.of == trial.number and t.complete]
-    return [measured(t, class_names) for t in again]
 
 
 def write_yaml(path: Path, content: Any) -> None:
@@ -117,12 +111,12 @@ def export_sweep(record: Record, options: argparse.Namespace) -> list[Path]:
     folder = Path("runs", record.plan.name)
     if not options.all:
         path = options.out or folder / "best.yaml"
-        write_yaml(path, exported(record, choice, names, objective))
+        write_yaml(path, exported(outcome, choice, names))
         return [path]
     paths = []
     for trial in outcome.front():
         paths.append((options.out or folder / "front") / f"trial-{trial.number:05d}.yaml")
-        write_yaml(paths[-1], exported(record, replace(choice, trial=trial), names, objective))
+        write_yaml(paths[-1], exported(outcome, replace(choice, trial=trial), names))
     return paths
 
 

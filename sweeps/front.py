@@ -75,7 +75,8 @@ def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> No
     points, fairness = front_points(outcome, class_names), outcome.objectives.fairness
     title, y_name, y_minimize = outcome.record.plan.name, fairness.title, not fairness.maximize
     figure = front_figure(points, title, y_name=y_name, y_minimize=y_minimize)
-    figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front")
+    figure.update_layout(width=None, height=None, autosize=True)  # as large as the window, or the pane in MLflow
+    figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front", default_height="95vh")
     save_front_png(points, folder / "front.png", title, y_name=y_name, y_minimize=y_minimize)
 
 

@@ -21,6 +21,7 @@ SWEEP = -1  # where the others have the number of a trial
 BATCH = 900  # MLflow takes at most 1000 metrics, parameters and tags at a time
 ENDED = ("FINISHED", "FAILED", "KILLED")
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens as one for training, not for prompts
+SOURCE = {"mlflow.source.name": "sweeps/run.py", "mlflow.source.type": "LOCAL"}
 
 
 @dataclass
@@ -42,7 +43,9 @@ class Mirror:
         self.client = connect(uri)
         found = self.client.get_experiment_by_name(experiment)
         self.experiment_id = (
-            self.client.create_experiment(experiment, artifact_location(uri), KIND) if found is None else found.experiment_id
+            self.client.create_experiment(experiment, artifact_location(uri), KIND)
+            if found is None
+            else found.experiment_id
         )
         self.runs: dict[int, Shown] = {}
         for run in self._find(view.identity):
@@ -102,7 +105,7 @@ class Mirror:
         run.tags |= view.tags
 
     def _create(self, number: int, view: RunView) -> Shown:
-        tags = {**view.tags, "mlflow.user": _user()}
+        tags = {**view.tags, **SOURCE, "mlflow.user": _user()}
         if number != SWEEP:
             tags["mlflow.parentRunId"] = self.runs[SWEEP].run_id
         run = self.client.create_run(self.experiment_id, view.started, tags, view.name)
@@ -122,13 +125,24 @@ class Mirror:
     def _upload(self, view: SweepView, best_path: Path | None) -> None:
         """The files of the sweep's run, as far as their source has changed."""
         plan = asdict(view.plan)
-        self._upload_files("setup", json.dumps(plan), lambda folder: _write_setup(plan, folder))
+        self._upload_files("setup", json.dumps(plan), lambda folder: self._write_setup(plan, folder))
         if view.candidates:
             table = json.dumps(front_table(view.outcome, view.class_names))
             self._upload_files("front", table, lambda folder: _write_front(view, table, folder))
         if best_path is not None and best_path.is_file():
             best = best_path.read_bytes()
             self._upload_files("best", best.hex(), lambda folder: (folder / best_path.name).write_bytes(best))
+
+    def _write_setup(self, plan: dict[str, Any], folder: Path) -> None:
+        """What the sweep started from; the data set is also named the way that MLflow lists data sets."""
+        from mlflow.entities import Dataset, DatasetInput
+
+        about = {"python": platform.python_version(), "platform": platform.platform(), "packages": plan["versions"]}
+        (folder / "environment.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        (folder / "space.yaml").write_text(yaml.safe_dump(plan["space"], sort_keys=False, allow_unicode=True), "utf-8")
+        path, digest = plan["dataset"], plan["fingerprint"][:12]
+        dataset = Dataset(Path(path).name, digest, source_type="local", source=json.dumps({"uri": path}))
+        self.client.log_inputs(self.runs[SWEEP].run_id, [DatasetInput(dataset)])
 
     def _upload_files(self, what: str, source: str, write: Callable[[Path], object]) -> None:
         """Upload what is written into a folder, unless a tag says that this was done before, from the same source."""
@@ -171,12 +185,6 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return "unknown"  # a container may run as a number without a name
-
-
-def _write_setup(plan: dict[str, Any], folder: Path) -> None:
-    about = {"python": platform.python_version(), "platform": platform.platform(), "packages": plan["versions"]}
-    (folder / "environment.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
-    (folder / "space.yaml").write_text(yaml.safe_dump(plan["space"], sort_keys=False, allow_unicode=True), "utf-8")
 
 
 def _write_front(view: SweepView, table: str, folder: Path) -> None:

@@ -37,10 +37,12 @@ class Outcome:
             return []
         values = self._values(trials)
         mask = non_dominated(values, self.objectives.maximize)
-        return sorted((t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: self.objectives.values(t.last.report))
+        return sorted(
+            (t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: self.objectives.values(t.last.report)
+        )
 
     def hypervolumes(self) -> list[float]:
-        """Best-so-far hypervolume after each candidate, in order of their numbers; reference point: the worst values."""
+        """Best-so-far hypervolume after each candidate, in order of their numbers, against the worst values."""
         values = self._values(self.candidates())
         if not len(values):
             return []
@@ -63,6 +65,10 @@ class Outcome:
         floor = None if baseline is None else objectives.guard.of(baseline.last.report) - objectives.allowance
         best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
         return None if best is None else Choice(trials[best], baseline, floor)
+
+    def repetitions(self, trial: TrialRecord) -> list[TrialRecord]:
+        """The completed confirming runs of a trial: its configuration with seeds that had no part in choosing it."""
+        return [again for again in self.record.trials("confirm") if again.of == trial.number and again.complete]
 
     def _values(self, trials: Sequence[TrialRecord]) -> npt.NDArray[np.float64]:
         return np.array([self.objectives.values(trial.last.report) for trial in trials])

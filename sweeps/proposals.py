@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.space import Choices, Range, Space
@@ -33,7 +34,7 @@ class Proposer:
 
     def __init__(self, space: Space, sampler: str, seed: int, maximize: Iterable[bool], trials: list[FrozenTrial]):
         self.space, self.sampler, self.seed = space, sampler, seed
-        directions = ["maximize" if up else "minimize" for up in maximize]
+        directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in maximize]
         self.memory = optuna.create_study(directions=directions, sampler=RandomSampler(seed))
         self.memory.add_trials(trials)
 
@@ -45,7 +46,9 @@ class Proposer:
             if number >= len(grid):
                 return None
             self.memory.enqueue_trial(grid[number])
-        self.memory.sampler = make_sampler(self.sampler, int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0]))
+        self.memory.sampler = make_sampler(
+            self.sampler, int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+        )
         trial = self.memory.ask()
         for name, dimension in self.space.space.items():
             if dimension.active(trial.params):

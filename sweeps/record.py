@@ -6,6 +6,7 @@ after each epoch and why it ended: COMPLETE at the full budget, FAIL with a reas
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import optuna
@@ -105,18 +106,18 @@ class Record:
         Raises:
             UserError: no sweep of this name; the message lists those that exist.
         """
-        backend, names = _open(storage), cls.names(storage)
+        names = cls.names(storage)
         if name not in names:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
-        study = optuna.load_study(study_name=name, storage=backend)
+        study = optuna.load_study(study_name=name, storage=_open(storage))
         if "plan" not in study.user_attrs:
             raise UserError(f"study '{name}' in {storage} is not a sweep of this program: it has no plan")
         return cls(study)
 
     @staticmethod
     def names(storage: str) -> list[str]:
-        """The studies in a storage, the oldest first."""
-        return [str(name) for name in optuna.get_all_study_names(_open(storage))]
+        """The studies in a storage, the oldest first. Looking does not make an SQLite file that is not there."""
+        return [] if _is_missing_file(storage) else [str(name) for name in optuna.get_all_study_names(_open(storage))]
 
     def trials(self, *roles: Role) -> list[TrialRecord]:
         return [trial for trial in self._trials.values() if not roles or trial.role in roles]
@@ -165,11 +166,18 @@ class Record:
 
     def _set_attr(self, number: int, key: str, value: Any) -> None:
         storage = self.study._storage
-        storage.set_trial_user_attr(storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number), key, value)
+        storage.set_trial_user_attr(
+            storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number), key, value
+        )
 
     def _refresh(self, number: int) -> TrialRecord:
         self._trials[number] = _trial_record(self.study.get_trials(deepcopy=False)[number])
         return self._trials[number]
+
+
+def _is_missing_file(storage: str) -> bool:
+    file = Path(storage.removeprefix("sqlite:///"))
+    return storage.startswith("sqlite:///") and file.parent.is_dir() and not file.exists()
 
 
 def _open(storage: str) -> optuna.storages.BaseStorage:

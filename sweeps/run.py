@@ -22,7 +22,17 @@ from sweeps.sweep import Options, cluster, dry_run, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 
-PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "ray", "optuna", "mlflow", "numpy", "pyarrow")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "timm",
+    "ray",
+    "optuna",
+    "mlflow",
+    "numpy",
+    "pyarrow",
+)
 
 
 def parser() -> Parser:

@@ -31,7 +31,12 @@ class Slot(tune.Trainable):
         answer = self.group.advance(self.number, self.trial, self.epoch + 1)
         failed = "error" in answer
         self.epoch += not failed
-        return {"number": self.number, "epoch": self.epoch, "done": failed or self.epoch >= self.trial["epochs"], **answer}
+        return {
+            "number": self.number,
+            "epoch": self.epoch,
+            "done": failed or self.epoch >= self.trial["epochs"],
+            **answer,
+        }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune asks when a trial ends. Nothing to save: workers write the trial's checkpoint after every epoch."""

@@ -57,6 +57,7 @@ def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
 
 def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bool:
     """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed."""
+    from sweeps.front import save_front
     from sweeps.tracking import Tracking
 
     plan, console = record.plan, Console()
@@ -73,8 +74,8 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
         tune_until_done(search, group_settings(plan, folder), slots, (view, tracking, keeper))
     choice = outcome.choose()
     if choice is not None:
-        write_yaml(folder / "best.yaml", exported(record, choice, data.class_names, plan.objective))
-        save_front(outcome, data, folder, plan.name)
+        write_yaml(folder / "best.yaml", exported(outcome, choice, data.class_names))
+        save_front(outcome, data.class_names, folder)
     tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
     if not search.finished:
         console.print(f"Interrupted. Go on with: python sweeps/run.py --resume --name {plan.name}", soft_wrap=True)
@@ -198,21 +199,11 @@ class CheckpointKeeper:
     def epoch_done(self, number: int) -> None:
         pass
 
-    def trial_ended(self, number: int) -> None:  # noqa: ARG002  (a Listener)
+    def trial_ended(self, number: int) -> None:
         keep = {trial.number for trial in self.outcome.front()}
         for trial in self.outcome.record.trials():
             if trial.state.is_finished() and trial.number not in keep:
                 (self.folder / f"trial-{trial.number:05d}.pt").unlink(missing_ok=True)
-
-
-def save_front(outcome: Outcome, data: Dataset, folder: Path, title: str) -> None:
-    from sweeps.front import front_points
-    from sweeps.plots import front_figure, save_front_png
-
-    points, y = front_points(outcome, data.class_names), outcome.objectives.fairness
-    save_front_png(points, folder / "front.png", title, y_name=y.title, y_minimize=not y.maximize)
-    figure = front_figure(points, title, y_name=y.title, y_minimize=not y.maximize)
-    figure.write_html(folder / "front.html", include_plotlyjs=True)
 
 
 @contextlib.contextmanager
@@ -227,4 +218,3 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-

@@ -57,7 +57,7 @@ class Tracking:
     def epoch_done(self, number: int) -> None:
         self._show(number)
 
-    def trial_ended(self, number: int) -> None:  # noqa: ARG002  (the front concerns all trials)
+    def trial_ended(self, number: int) -> None:
         self._show()
 
     def sweep_ended(self, status: str) -> None:

@@ -35,8 +35,12 @@ def parser() -> Parser:
     p.add_argument("--cpus-per-worker", type=int, help="default: the file's")
     p.add_argument("--gpus-per-worker", type=float, help="default: the file's")
     p.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
-    p.add_argument("--out", type=Path, help="weights to write (default: CONFIG's name, .safetensors); a checkpoint "
-                   "beside it lets the same command go on after an interruption")
+    p.add_argument(
+        "--out",
+        type=Path,
+        help="weights to write (default: CONFIG's name, .safetensors); a checkpoint "
+        "beside it lets the same command go on after an interruption",
+    )
     return p
 
 
@@ -103,9 +107,10 @@ def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -
             if "error" in answer:
                 raise UserError(f"training failed in epoch {epoch}: {answer['error']}")
             result = EpochResult.from_json(answer["result"])
+            seconds = answer["seconds"]
             found = f"mIoU {result.report.miou:.4f}  worst {result.report.worst_iou:.4f}"
             console.print(
-                f"epoch {epoch:>3} of {config.epochs}  loss {result.train_loss:.4f}  {found}  {answer['seconds']:.1f} s",
+                f"epoch {epoch:>3} of {config.epochs}  loss {result.train_loss:.4f}  {found}  {seconds:.1f} s",
                 highlight=False,
             )
         workers.close()

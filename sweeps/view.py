@@ -43,7 +43,7 @@ class View:
     def trial_started(self, number: int) -> None:
         self.running.add(number)
 
-    def epoch_done(self, number: int) -> None:  # noqa: ARG002  (a Listener)
+    def epoch_done(self, number: int) -> None:
         done = self._epochs_done()
         spent, fresh = time.monotonic() - self.started, done - self.resumed_at
         left = spent / fresh * max(0, self.epochs_planned - done) if fresh else 0.0
@@ -82,12 +82,11 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
         console.print("No completed trial keeps the guard: nothing to recommend.")
         return
     table = _table("Recommended, beside the baseline")
-    for trial, what in ((choice.trial, "recommended"), (choice.baseline, "baseline")):
-        if trial is not None:
-            _add(table, trial, class_names, f"{what}, seed {trial.config['seed']}")
-            for again in outcome.record.trials("confirm"):
-                if again.of == trial.number and again.complete:
-                    _add(table, again, class_names, f"{what}, seed {again.config['seed']}")
+    beside = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
+    for compared, what in [(choice.trial, "recommended"), *beside]:
+        assert compared is not None
+        for one in [compared, *outcome.repetitions(compared)]:
+            _add(table, one, class_names, f"{what}, seed {one.config['seed']}")
     console.print(table)
     console.print(verdict(choice, outcome), highlight=False)
 
@@ -100,7 +99,7 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
         return "No searched configuration beat the baseline within the allowance: the baseline itself is recommended."
     objectives = outcome.objectives
     lead, guard = (_mean_gain(choice, outcome, measure) for measure in (objectives.lead, objectives.guard))
-    seeds = len([t for t in outcome.record.trials("confirm") if t.of == choice.trial.number and t.complete])
+    seeds = len(outcome.repetitions(choice.trial))
     basis = f"mean over {seeds} fresh seed{'s' * (seeds > 1)}" if seeds else "one seed, the one it was chosen by"
     return (
         f"Against {choice.baseline.label} ({basis}): {objectives.lead.title} {lead:+.3f}, "
@@ -110,7 +109,7 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
 
 def _mean_gain(choice: Choice, outcome: Outcome, measure: Measure) -> float:
     def value(trial: TrialRecord) -> float:
-        again = [t for t in outcome.record.trials("confirm") if t.of == trial.number and t.complete] or [trial]
+        again = outcome.repetitions(trial) or [trial]
         return sum(measure.of(t.last.report) for t in again) / len(again)
 
     assert choice.baseline is not None

@@ -26,7 +26,8 @@ def predict(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
     x = F.pad(normalise(images), padding).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), autocast(images.device, bf16):
         logits = model(x)
-    return logits[..., :height, :width].argmax(1)
+    prediction: Tensor = logits[..., :height, :width].argmax(1)
+    return prediction
 
 
 def evaluate(

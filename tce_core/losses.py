@@ -130,9 +130,7 @@ def _lovasz() -> Loss:
 
 
 def _tversky(tversky_alpha: float = 0.3, tversky_beta: float = 0.7) -> Loss:
-    return Overlap(
-        smp.losses.TverskyLoss("multiclass", ignore_index=VOID, alpha=tversky_alpha, beta=tversky_beta)
-    )
+    return Overlap(smp.losses.TverskyLoss("multiclass", ignore_index=VOID, alpha=tversky_alpha, beta=tversky_beta))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def build_model(config: TrialConfig, num_classes: int) -> nn.Module:
     check_encoder(config.encoder)
     pretrained = config.encoder_weights == "imagenet"
     try:
-        model = smp.DeepLabV3Plus(
+        model: nn.Module = smp.DeepLabV3Plus(
             config.encoder,
             encoder_weights="imagenet" if pretrained else None,
             encoder_output_stride=config.output_stride,
@@ -41,7 +41,7 @@ def build_model(config: TrialConfig, num_classes: int) -> nn.Module:
         reason = str(error).strip() or f"it has no output stride {config.output_stride}"
         raise UserError(f"encoder '{config.encoder}' {what}: {reason.splitlines()[0]}") from None
     if config.encoder_weights is not None and not pretrained:
-        load_encoder(model.encoder, Path(config.encoder_weights))
+        load_encoder(model.get_submodule("encoder"), Path(config.encoder_weights))
     return model
 
 

@@ -69,7 +69,8 @@ class StochasticDraws:
         """`pixel_counts` is (N, K) int64: how many pixels of each class each training image has."""
         self.config = config
         if config.level == "image":
-            self.groups = [np.array([image]) for image in range(len(pixel_counts))]
+            # An image of void alone is in no group: it has no loss to learn, so it would stay unvisited for ever.
+            self.groups = [np.flatnonzero([image.any()]) + i for i, image in enumerate(pixel_counts)]
         else:
             split = overlapping if config.partition == "overlapping" else disjoint
             self.groups = split(pixel_counts)

@@ -28,7 +28,7 @@ def tilted_mean(values: Tensor, t: float, *, where: Tensor | None = None, dim: i
 
     Computed in float64: for small t the result is a difference of nearly equal logarithms.
     """
-    _check_tilt(t)
+    t = _within_range(t)
     valid = torch.ones_like(values, dtype=torch.bool) if where is None else where
     f = torch.where(valid, values, 0).double()
     n = valid.sum(dim, keepdim=True).clamp(min=1)
@@ -40,15 +40,15 @@ def tilted_mean(values: Tensor, t: float, *, where: Tensor | None = None, dim: i
     # Where every |x| <= 1, log1p(mean(expm1)) has no cancellation; elsewhere log-sum-exp has none that matters.
     small = x.detach().abs().amax(dim, keepdim=True) <= 1
     near = torch.log1p(torch.expm1(x.clamp(-1, 1)).sum(dim, keepdim=True) / n)
-    some = valid.any(dim, keepdim=True)
-    far = torch.logsumexp(x.masked_fill(~valid & some, -math.inf), dim, keepdim=True) - n.double().log()  # the logarithm of an integer tensor would be float32
+    log_n = n.double().log()  # of an integer tensor it would be float32
+    far = torch.logsumexp(x.masked_fill(~valid, -math.inf), dim, keepdim=True) - log_n
     tilted = m + torch.where(small, near, far) / t
     return tilted.squeeze(dim).to(values.dtype)
 
 
 def tilted_weights(values: Tensor, t: float, *, where: Tensor | None = None, dim: int = -1) -> Tensor:
     """softmax(t f): how much each entry counts in the gradient of `tilted_mean`. Same shape; a row sums to 1 or 0."""
-    _check_tilt(t)
+    t = _within_range(t)
     x = t * values.double()
     if where is None:
         return torch.softmax(x, dim).to(values.dtype)
@@ -70,6 +70,8 @@ def log_ema(log_average: float, log_value: float, rate: float) -> float:
     return high + math.log1p(math.exp(low - high))
 
 
-def _check_tilt(t: float) -> None:
+def _within_range(t: float) -> float:
+    """t, unless 1/t or t f could overflow: at such |t| the tilted mean is the mean, or an extreme, to all digits."""
     if not math.isfinite(t):
         raise ValueError(f"t = {t} is not finite; the limits of the tilted mean are min() and max()")
+    return math.copysign(min(max(abs(t), 1e-200), 1e200), t) if t else 0.0

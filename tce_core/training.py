@@ -70,7 +70,7 @@ class Run:
         self.epoch = 0
         self.bf16 = use_bf16(config, device)
         torch.manual_seed(torch_seed(config.seed, Stream.WEIGHTS))
-        model = build_model(config, data.num_classes).to(device, memory_format=torch.channels_last)
+        model = build_model(config, data.num_classes).to(device).to(memory_format=torch.channels_last)
         if distributed.world_size() > 1 and device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model
@@ -94,17 +94,21 @@ class Run:
         self._share_buffers()
         confusion, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16)
         self.epoch += 1
-        draws_classes = isinstance(self.sampler, StochasticDraws) and self.config.level == "class"
         return EpochResult(
             epoch=self.epoch,
             train_loss=math.fsum(losses) / len(losses),
             lr=self.optimizer.param_groups[0]["lr"],
             iou=tuple(iou_from_confusion(confusion).tolist()),
             intervals=bootstrap_intervals(counts.numpy()),
-            class_weights=tuple(self.sampler.tilt.weights.tolist()) if draws_classes else None,
+            class_weights=self._class_weights(),
             train_seconds=trained - started,
             evaluation_seconds=time.perf_counter() - trained,
         )
+
+    def _class_weights(self) -> tuple[float, ...] | None:
+        if isinstance(self.sampler, StochasticDraws) and self.config.level == "class":
+            return tuple(self.sampler.tilt.weights.tolist())
+        return None
 
     def step(self, step: int) -> float:
         """One optimiser step (counted from 0 over all epochs); returns the global loss."""
@@ -209,7 +213,7 @@ def use_bf16(config: TrialConfig, device: torch.device) -> bool:
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     tests = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(test() for test in tests if test is not None)
 

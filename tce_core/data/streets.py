@@ -1,7 +1,7 @@
 """The built-in data set ``streets``: procedural street scenes with the class imbalance of real ones.
 
-Ten classes; three of them (wall, pole, rider) fill a fraction of a percent of the pixels and look much like a common
-one: a wall like a building, a pole like a facade's edge, a rider like a person.
+Ten classes. Wall, rider and person fill less than a percent of the pixels and look much like a common class or each
+other (a wall like a building, a rider like a person); wall and rider are in few images.
 """
 
 from collections.abc import Iterator

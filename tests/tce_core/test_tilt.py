@@ -205,6 +205,18 @@ def test_nothing_overflows(t, dtype):
     assert value.dtype == f.grad.dtype == dtype
 
 
+@pytest.mark.parametrize(
+    ("t", "expected", "weights"),
+    [(5e-324, 2.0, [0.5, 0.5]), (-1e-310, 2.0, [0.5, 0.5]), (1.7e308, 3.0, [0, 1]), (-1.7e308, 1.0, [1, 0])],
+)
+def test_the_smallest_and_largest_tilts_that_a_float_holds(t, expected, weights):
+    f = tensor([1.0, 3.0]).requires_grad_()
+    value = tilted_mean(f, t)
+    value.backward()
+    assert value.item() == expected
+    assert f.grad.tolist() == tilted_weights(f.detach(), t).tolist() == weights
+
+
 @pytest.mark.parametrize("t", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("function", [tilted_mean, tilted_weights])
 def test_a_tilt_that_is_not_finite_is_refused(function, t):
