@@ -239,6 +239,6 @@ def _explain(error: ValidationError) -> str:
         keys = ["extends", *Space.model_fields] if len(loc) == 1 else list(model.model_fields)
         return f"unknown key '{place}'; the keys are {', '.join(keys)}"
     what = first["msg"].removeprefix("Value error, ")
-    if place.startswith("space."):
-        return f"{place}: {what}; give low and high (with log, points, when), or choices (with when)"
-    return f"{place}: {what}" if first["type"] == "missing" else f"{place} = {first.get('input')!r}: {what}"
+    hint = "; give low and high (with log, points, when), or choices (with when)" if place.startswith("space.") else ""
+    given = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    return f"{place}{given}: {what}{hint}"

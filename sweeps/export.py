@@ -22,6 +22,13 @@ from tce_core.data.dataset import open_dataset
 from tce_core.errors import UserError
 
 FORMAT = "tilted-sweeps/1"
+NEEDED = {
+    "trial": (),
+    "dataset": ("classes",),
+    "workers": ("number", "cpus_each", "gpus_each"),
+    "measured": ("iou", "epochs", "miou", "worst_class", "worst_iou"),
+}
+"""What `train.py` reads of an exported file: sections, and keys that must be in them."""
 
 
 def exported(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> dict[str, Any]:
@@ -61,11 +68,20 @@ def measured(trial: TrialRecord, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def write_yaml(path: Path, content: Any) -> None:
-    """Write all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write all of it or nothing.
+
+    Raises:
+        UserError: there is no place for such a file.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a file to write")
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def read_export(path: Path) -> tuple[dict[str, Any], TrialConfig]:
@@ -82,9 +98,12 @@ def read_export(path: Path) -> tuple[dict[str, Any], TrialConfig]:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: not a file exported by this program (format: {FORMAT})")
-    for key in ("trial", "dataset", "workers", "measured"):
-        if not isinstance(content.get(key), dict):
-            raise UserError(f"{path}: '{key}' is missing or not a mapping; export it again")
+    for section, keys in NEEDED.items():
+        if not isinstance(content.get(section), dict):
+            raise UserError(f"{path}: '{section}' is missing or not a mapping; export it again")
+        for key in keys:
+            if key not in content[section]:
+                raise UserError(f"{path}: '{section}.{key}' is missing; export it again")
     return content, parse_config(content["trial"], f"{path}: trial")
 
 

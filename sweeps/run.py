@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import get_args
 
 from search_spaces.space import Sampler, load_space
-from sweeps.command import INTERRUPTED, Parser, run_command
+from sweeps.command import INTERRUPTED, Parser, amount, fraction, natural, positive, run_command
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.objectives import MEASURES
 from sweeps.record import Plan, Record
@@ -46,7 +46,7 @@ def parser() -> Parser:
     )
     what.add_argument(
         "--miou-allowance",
-        type=_fraction,
+        type=fraction,
         default=0.01,
         metavar="A",
         help="how far the guard (mIoU; worst-class IoU if mIoU leads) may fall below the baseline (default: 0.01)",
@@ -62,15 +62,15 @@ def parser() -> Parser:
         help="override the space, e.g. trial.encoder=resnet50 space.t.high=3",
     )
     what.add_argument("--sampler", choices=get_args(Sampler), help="default: the space's, tpe")
-    what.add_argument("--trials", type=_positive, help="configurations to search, beside the baselines")
-    what.add_argument("--epochs", type=_positive, help="epochs of each trial")
-    what.add_argument("--confirm", type=_natural, metavar="N", help="fresh seeds for the winner and the baseline")
-    what.add_argument("--seed", type=_natural, default=0, help="of the search and the trials (default: 0)")
+    what.add_argument("--trials", type=positive, help="configurations to search, beside the baselines")
+    what.add_argument("--epochs", type=positive, help="epochs of each trial")
+    what.add_argument("--confirm", type=natural, metavar="N", help="fresh seeds for the winner and the baseline")
+    what.add_argument("--seed", type=natural, default=0, help="of the search and the trials (default: 0)")
     where = p.add_argument_group("where it runs")
-    where.add_argument("--workers-per-trial", type=_positive, default=1, metavar="N", help="data-parallel workers")
-    where.add_argument("--gpus-per-worker", type=float, metavar="G", help="default: 1 where there are GPUs, else 0")
-    where.add_argument("--cpus-per-worker", type=_positive, default=1, metavar="C", help="CPU threads (default: 1)")
-    where.add_argument("--concurrent", type=_positive, metavar="N", help="trials at a time (default: all that fit)")
+    where.add_argument("--workers-per-trial", type=positive, default=1, metavar="N", help="data-parallel workers")
+    where.add_argument("--gpus-per-worker", type=amount, metavar="G", help="default: 1 where there are GPUs, else 0")
+    where.add_argument("--cpus-per-worker", type=positive, default=1, metavar="C", help="CPU threads (default: 1)")
+    where.add_argument("--concurrent", type=positive, metavar="N", help="trials at a time (default: all that fit)")
     where.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
     record = p.add_argument_group("how it is kept")
     record.add_argument("--name", help="of the sweep (default: DATASET-1, DATASET-2, …)")
@@ -170,28 +170,6 @@ def _options(options: argparse.Namespace) -> Options:
         tracking_uri=options.tracking_uri,
         folder=Path("runs"),
     )
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _natural(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

@@ -95,13 +95,19 @@ class Search:
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")
 
+    def _measurable(self, trial: TrialRecord) -> bool:
+        try:
+            return bool(np.isfinite(self.plan.objectives.values(trial.last.report)).all())
+        except ValueError:  # no class has an IoU at all
+            return False
+
     def epoch_done(self, number: int, result: EpochResult) -> None:
         self.record.add_epoch(number, result)
 
     def trial_done(self, number: int, error: str | None = None) -> None:
         """The trial ended: at its full budget, or for the reason given. A result without values is a failure too."""
         trial = self.record[number]
-        if error is None and not np.isfinite(self.plan.objectives.values(trial.last.report)).all():
+        if error is None and not self._measurable(trial):
             error = "the objectives are not finite"
         if error is None:
             self.record.complete(number)

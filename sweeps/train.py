@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from sweeps.cluster import slots_that_fit, start_ray
-from sweeps.command import Parser, run_command
+from sweeps.command import Parser, amount, natural, positive, run_command
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.export import read_export
 from sweeps.workers import GroupSettings, WorkerGroup
@@ -29,11 +29,11 @@ def parser() -> Parser:
     p = Parser(prog="python sweeps/train.py", description="Train an exported configuration at full length.")
     p.add_argument("config", type=Path, help="a file that a sweep exported")
     p.add_argument("--dataset", default=BUILT_IN, help="`streets` (built in) or a folder of Arrow files")
-    p.add_argument("--epochs", type=int, help="default: as many as the file's trial had")
-    p.add_argument("--seed", type=int, help="default: the file's")
-    p.add_argument("--workers", type=int, help="data-parallel workers (default: the file's)")
-    p.add_argument("--cpus-per-worker", type=int, help="default: the file's")
-    p.add_argument("--gpus-per-worker", type=float, help="default: the file's")
+    p.add_argument("--epochs", type=positive, help="default: as many as the file's trial had")
+    p.add_argument("--seed", type=natural, help="default: the file's")
+    p.add_argument("--workers", type=positive, help="data-parallel workers (default: the file's)")
+    p.add_argument("--cpus-per-worker", type=positive, help="default: the file's")
+    p.add_argument("--gpus-per-worker", type=amount, help="default: the file's")
     p.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
     p.add_argument(
         "--out",
@@ -48,22 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     content, config = read_export(options.config)
     changes = {key: value for key in ("epochs", "seed") if (value := getattr(options, key)) is not None}
-    config = check_changes(config, changes)
+    config = config.model_copy(update=changes)
     data = resolve_dataset(options.dataset)
     check_classes(options.config, content["dataset"], data)
     weights: Path = options.out or options.config.with_suffix(".safetensors")
     group = group_settings(options, content["workers"], data, weights)
+    check_batch(config, group)
     result = train_here(config, group, options.address)
-    report(content, result, data)
     save_weights(weights, Path(group.checkpoints), config, data)
+    report(content, result, data)
     print(f"Weights: {weights}")
-
-
-def check_changes(config: TrialConfig, changes: Mapping[str, Any]) -> TrialConfig:
-    for key, value in changes.items():
-        if value < (1 if key == "epochs" else 0):
-            raise UserError(f"--{key} {value}: must be {'1 or more' if key == 'epochs' else '0 or more'}")
-    return config.model_copy(update=dict(changes))
 
 
 def check_classes(path: Path, wanted: Mapping[str, Any], data: Dataset) -> None:
@@ -77,11 +71,18 @@ def check_classes(path: Path, wanted: Mapping[str, Any], data: Dataset) -> None:
         )
 
 
+def check_batch(config: TrialConfig, group: GroupSettings) -> None:
+    """Raises UserError when the batch cannot be shared by the workers."""
+    from tce_core.training import share_of_batch
+
+    share_of_batch(config.batch_size, group.workers, synchronised=group.gpus_per_worker > 0)
+
+
 def group_settings(options: Any, stated: Mapping[str, Any], data: Dataset, weights: Path) -> GroupSettings:
     def choose(flag: Any, key: str) -> Any:
         return stated[key] if flag is None else flag
 
-    folder = weights.absolute().with_suffix("")
+    folder = weights.absolute().with_suffix(".checkpoint")
     return GroupSettings(
         dataset=str(data.path.absolute()),
         checkpoints=str(folder),

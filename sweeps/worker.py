@@ -29,6 +29,8 @@ def serve(settings: dict[str, Any]) -> None:
     bench = Bench(data, Path(settings["checkpoints"]))
     if rank == 0:
         ray.get(mailbox.join.remote())
+    if ray.train.get_context().get_world_size() > 1:
+        torch.distributed.barrier()  # `join` may give an order up; no rank may have taken it by then
     done = 0
     while (order := ray.get(mailbox.take.remote(done))) != STOP:
         done = order.serial

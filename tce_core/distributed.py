@@ -43,8 +43,9 @@ def gather_batch(values: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return values
-    parts = [torch.empty_like(values) for _ in range(world_size())]
-    dist.all_gather(parts, values.detach().contiguous())
+    own = values.detach().contiguous()  # and so are the parts: between strides that differ, NCCL mixes up pixels
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(parts, own)
     parts[rank()] = values
     return torch.cat(parts)
 

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tce_core import distributed
 from tce_core.checkpoint import load_checkpoint, save_checkpoint
 from tce_core.config import TrialConfig
-from tce_core.data.batches import Batches, normalise
+from tce_core.data.batches import Batches, Crops, normalise
 from tce_core.data.crops import CropSettings
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
@@ -23,7 +23,7 @@ from tce_core.inference import autocast, evaluate
 from tce_core.losses import ClassTilt, ImageTilt, Loss, build_loss, class_losses, inverse_frequency_weights
 from tce_core.model import build_model
 from tce_core.results import EpochResult
-from tce_core.sampling import StochasticDraws, build_sampler
+from tce_core.sampling import Draw, Shuffle, StochasticDraws, build_sampler
 from tce_core.seeding import Stream, torch_seed
 
 
@@ -78,6 +78,7 @@ class Run:
         self.optimizer = torch.optim.SGD(
             model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
+        self.ahead: tuple[list[Draw], Crops] | None = None
         self.sampler = build_sampler(config, data.train.pixel_counts)
         self.loss = configured_loss(config, data)
         crops = CropSettings(config.crop, config.scale, config.flip, config.jitter)
@@ -105,6 +106,12 @@ class Run:
             evaluation_seconds=time.perf_counter() - trained,
         )
 
+    def _start(self, step: int) -> tuple[list[Draw], Crops]:
+        """Draw the global batch and begin to crop this rank's share of it."""
+        draws = self.sampler.draw(step)
+        first = distributed.rank() * self.share
+        return draws, self.batches.start(draws[first : first + self.share], step, first)
+
     def _class_weights(self) -> tuple[float, ...] | None:
         if isinstance(self.sampler, StochasticDraws) and self.config.level == "class":
             return tuple(self.sampler.tilt.weights.tolist())
@@ -113,9 +120,11 @@ class Run:
     def step(self, step: int) -> float:
         """One optimiser step (counted from 0 over all epochs); returns the global loss."""
         self._set_schedules(step)
-        draws = self.sampler.draw(step)
-        first = distributed.rank() * self.share
-        images, labels = self.batches.make(draws[first : first + self.share], step, first)
+        draws, crops = self.ahead or self._start(step)
+        # What Algorithm 1 draws next depends on this step's losses; a shuffled batch can be cropped meanwhile.
+        more = isinstance(self.sampler, Shuffle) and (step + 1) % self.steps > 0
+        self.ahead = self._start(step + 1) if more else None
+        images, labels = self.batches.collect(crops)
         images, labels = images.to(self.device), labels.to(self.device)
         self.parallel.train()
         with autocast(self.device, self.bf16):

@@ -1,6 +1,6 @@
 """Training batches: the draws of a step, cropped in a thread pool (the pixel work releases Python's lock)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -11,6 +11,7 @@ from tce_core.data.dataset import Split
 from tce_core.sampling import Draw
 from tce_core.seeding import Stream, numpy_generator
 
+Crops = Iterator[tuple[Tensor, Tensor]]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -22,12 +23,16 @@ class Batches:
         self.split, self.settings, self.seed = split, settings, seed
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="crops")
 
-    def make(self, draws: Sequence[Draw], step: int, first: int) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, h, w) uint8 and labels (B, h, w) int64.
+    def start(self, draws: Sequence[Draw], step: int, first: int) -> Crops:
+        """Begin cropping in the background.
 
         `first` is the place of draws[0] in the global batch: step and place key the random numbers.
         """
-        crops = self.pool.map(lambda i: self._crop(draws[i], step, first + i), range(len(draws)))
+        return self.pool.map(lambda i: self._crop(draws[i], step, first + i), range(len(draws)))
+
+    @staticmethod
+    def collect(crops: Crops) -> tuple[Tensor, Tensor]:
+        """Wait for the crops: images (B, 3, h, w) uint8 and labels (B, h, w) int64."""
         images, labels = zip(*crops, strict=True)
         return torch.stack(images), torch.stack(labels).long()
 

@@ -98,7 +98,8 @@ def _cut(
     crop_chw, labels_hw = torch.from_numpy(crop).permute(2, 0, 1), torch.from_numpy(labels)
     if window != size:
         crop_chw = TF.resize(crop_chw, list(size), antialias=True)
-        labels_hw = TF.resize(labels_hw[None], list(size), InterpolationMode.NEAREST)[0]
+        # Plain NEAREST would take each pixel's upper left corner, half a pixel away from the image's bilinear centre.
+        labels_hw = TF.resize(labels_hw[None], list(size), InterpolationMode.NEAREST_EXACT)[0]
     return crop_chw, labels_hw
 
 

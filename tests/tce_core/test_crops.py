@@ -178,7 +178,7 @@ def batches(streets):
 def test_a_batch_stacks_its_draws_crops(batches, streets):
     rarest = int(streets.train.pixel_counts.sum(0).argmin())
     holder = int(streets.train.pixel_counts[:, rarest].argmax())
-    images, labels = batches.make([Draw(0), Draw(holder, rarest), Draw(2)], step=5, first=0)
+    images, labels = batches.collect(batches.start([Draw(0), Draw(holder, rarest), Draw(2)], step=5, first=0))
     assert (images.shape, labels.shape) == ((3, 3, 32, 48), (3, 32, 48))
     assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
     assert (labels[1] == rarest).any()
@@ -186,8 +186,8 @@ def test_a_batch_stacks_its_draws_crops(batches, streets):
 
 def test_a_batch_split_over_workers_is_the_same_batch(batches):
     draws = [Draw(image) for image in (4, 4, 7, 1)]
-    whole = batches.make(draws, step=9, first=0)
-    halves = [batches.make(draws[first : first + 2], step=9, first=first) for first in (0, 2)]
+    whole = batches.collect(batches.start(draws, step=9, first=0))
+    halves = [batches.collect(batches.start(draws[first : first + 2], step=9, first=first)) for first in (0, 2)]
     for part, both in zip(whole, zip(*halves, strict=True), strict=True):
         assert torch.equal(part, torch.cat(both))
     assert not torch.equal(whole[0][0], whole[0][1])  # one image twice, but two crops
