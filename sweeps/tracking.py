@@ -113,8 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks, at a readable length, and without the password of a URL."""
-    return re.sub(r"//[^/@\s]*@", "//***@", " ".join(text.split()))[:300]
+    """The first line, at a readable length, without the password of a URL."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text.partition("\n")[0])[:300]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,14 @@ def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load checks no sum
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, unpickling and I/O errors share no narrower base
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint that can be read safely: {reason}") from None
+    if damaged:
+        raise UserError(f"{path}: a damaged checkpoint: the checksum of {damaged} is wrong")
     if not isinstance(state, dict) or not {"config", "model", "epoch"} <= state.keys():
         raise UserError(f"{path}: not a checkpoint of this program")
     return state

@@ -22,6 +22,7 @@ LossName = Literal[
 TILTED: tuple[LossName, ...] = ("image_tilt", "class_tilt", "stochastic_tilt")
 
 Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,8 +63,8 @@ class TrialConfig(BaseModel):
     encoder_weights: str | None = None
     """`imagenet` (smp downloads them), the path of a local state-dict file, or null for random initialisation."""
     output_stride: Literal[8, 16] = 16
-    decoder_channels: Annotated[int, Field(gt=0)] = 256
-    atrous_rates: tuple[int, int, int] = (6, 12, 18)
+    decoder_channels: Count = 256
+    atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
 
     # The optimiser.
@@ -71,10 +72,10 @@ class TrialConfig(BaseModel):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     poly_power: Annotated[float, Field(ge=0)] = 0.9
-    batch_size: Annotated[int, Field(gt=0)] = 8
+    batch_size: Count = 8
     """Images in one step, over all workers together."""
-    epochs: Annotated[int, Field(gt=0)] = 12
-    steps_per_epoch: Annotated[int, Field(gt=0)] | None = None
+    epochs: Count = 12
+    steps_per_epoch: Count | None = None
     """Optimiser steps between two evaluations; null: as many as whole batches fit the training split."""
 
     # What the model sees.
@@ -124,7 +125,7 @@ def parse_config(values: dict[str, Any], source: str) -> TrialConfig:
         UserError: an unknown key or a value outside its range; the message says what is allowed.
     """
     try:
-        return TrialConfig(**values)
+        return TrialConfig.model_validate(values)  # which, unlike **values, explains keys that are no text, too
     except ValidationError as error:
         raise UserError(f"{source}: {explain(error)}") from None
 

@@ -14,6 +14,9 @@ from tce_core.evaluation import confusion_matrix, image_counts
 STRIDE = 16
 """Images are padded to multiples of this before the model and its logits cropped back."""
 
+BATCH_PIXELS = 2**21
+"""One image of 1024x2048 at a time, or a dozen of 360x480: bounds the memory that evaluation takes."""
+
 
 def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
@@ -31,7 +34,7 @@ def predict(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
 
 
 def evaluate(
-    model: nn.Module, split: Split, device: torch.device, *, bf16: bool = False, batch_size: int = 8
+    model: nn.Module, split: Split, device: torch.device, *, bf16: bool = False, batch_pixels: int = BATCH_PIXELS
 ) -> tuple[Tensor, Tensor]:
     """The model's counts on every image of a split, shared out over the ranks.
 
@@ -43,7 +46,7 @@ def evaluate(
     world, rank, k = distributed.world_size(), distributed.rank(), split.num_classes
     confusion = torch.zeros(k, k, dtype=torch.int64, device=device)
     counts = torch.zeros(len(split), 3, k, dtype=torch.int64, device=device)
-    for batch in _same_size_batches(split, range(rank, len(split), world), batch_size):
+    for batch in _same_size_batches(split, range(rank, len(split), world), batch_pixels):
         images = torch.stack([torch.tensor(split.image(i)).permute(2, 0, 1) for i in batch]).to(device)
         for i, prediction in zip(batch, predict(model, images, bf16), strict=True):
             labels = torch.tensor(split.mask(i), device=device).long()
@@ -53,12 +56,13 @@ def evaluate(
     return distributed.global_sum(confusion).cpu(), distributed.global_sum(counts).cpu()
 
 
-def _same_size_batches(split: Split, indices: range, batch_size: int) -> list[list[int]]:
+def _same_size_batches(split: Split, indices: range, batch_pixels: int) -> list[list[int]]:
     """Consecutive images of one size, so that a batch can be stacked without resizing anything."""
     batches: list[list[int]] = []
     for i in indices:
         last = batches[-1] if batches else []
-        if last and len(last) < batch_size and (split.sizes[i] == split.sizes[last[0]]).all():
+        room = batch_pixels // int(split.sizes[i].prod())
+        if last and len(last) < room and (split.sizes[i] == split.sizes[last[0]]).all():
             last.append(i)
         else:
             batches.append([i])

@@ -66,5 +66,5 @@ def load_encoder(encoder: nn.Module, path: Path) -> None:
             state = torch.load(path, map_location="cpu", weights_only=True)
         encoder.load_state_dict(state)
     except Exception as error:  # unpickling, zip, key and shape errors share no narrower base
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a state dict of this encoder: {reason}") from None

@@ -171,6 +171,7 @@ class Run:
             path,
             {
                 "config": self.config.model_dump_json(),
+                "data": self.data.fingerprint,
                 "epoch": self.epoch,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
@@ -181,6 +182,8 @@ class Run:
 
     def load(self, path: Path) -> EpochResult:
         state = load_checkpoint(path, self.config)
+        if state.get("data") != self.data.fingerprint:
+            raise UserError(f"{path}: written with other data than {self.data.path}; use another file")
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

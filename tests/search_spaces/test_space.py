@@ -1,0 +1,358 @@
+"""`search_spaces.space`: what a person writes is what is searched, and what cannot be searched is refused in one line."""
+
+from collections import Counter
+
+import pytest
+import yaml
+
+from search_spaces.space import FOLDER, Choices, Range, Space, load_space, parse_space
+from tce_core.config import TrialConfig
+from tce_core.errors import UserError
+
+BUILT_IN = sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a YAML file and returns its path: `write("space: {}")`."""
+
+    def make(text, name="own.yaml"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return tmp_path / name
+
+    return make
+
+
+def refusal(path, *overrides):
+    with pytest.raises(UserError) as caught:
+        load_space(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_space_loads_and_every_point_of_its_grid_is_a_configuration(name):
+    space = load_space(name)
+    assert space.description
+    assert load_space(f"{name}.yaml") == load_space(FOLDER / f"{name}.yaml") == space
+    for params in space.grid():
+        assert isinstance(space.config(params), TrialConfig)
+    for settings in space.baselines.values():
+        assert isinstance(space.config(settings), TrialConfig)
+
+
+def test_the_paper_is_repeated_with_its_own_settings():
+    space = load_space("cityscapes_paper")
+    configs = [space.config(params) for params in space.grid()]
+    assert [config.t for config in configs] == [0.1, 1]
+    for config in configs:
+        recipe = config.encoder, config.output_stride, config.batch_size, config.lr, config.momentum, config.poly_power
+        assert recipe == ("resnet101", 16, 8, 0.01, 0.9, 0.9)
+        assert config.loss == "stochastic_tilt"
+
+
+def test_a_space_survives_the_record():
+    """The record keeps a space as JSON without defaults; what is loaded from there is the same space."""
+    for name in BUILT_IN:
+        space = load_space(name)
+        assert parse_space(space.model_dump(mode="json", exclude_defaults=True), "record") == space
+
+
+# extends
+
+
+def test_extending_merges_sections_key_by_key_and_replaces_dimensions(write):
+    write(
+        """
+        description: parent
+        search: {trials: 7, confirm: 5}
+        trial: {lr: 0.5, epochs: 3}
+        space: {t: {low: 1, high: 2, log: true}, lr: {low: 0.1, high: 0.2}}
+        baselines: {mcce: {loss: mcce}}
+        """,
+        "parent.yaml",
+    )
+    child = write(
+        """
+        extends: parent.yaml
+        search: {trials: 9}
+        trial: {epochs: 4}
+        space: {t: {low: 3, high: 4}}
+        baselines: {focal: {loss: focal}}
+        """,
+        "child.yaml",
+    )
+    space = load_space(child)
+    assert (space.description, space.search.trials, space.search.confirm) == ("parent", 9, 5)
+    assert space.trial == {"lr": 0.5, "epochs": 4}
+    assert space.space == {"t": Range(low=3, high=4), "lr": Range(low=0.1, high=0.2)}  # no `log` left over
+    assert list(space.baselines) == ["mcce", "focal"]
+
+
+def test_a_space_anywhere_may_extend_a_built_in_one(write):
+    for parent in ("tce", "tce.yaml"):
+        space = load_space(write(f"extends: {parent}\ntrial: {{epochs: 77}}"))
+        assert space.trial["epochs"] == 77
+        assert space.space == load_space("tce").space
+
+
+def test_extending_looks_beside_the_file_first(write):
+    write("space: {t: {low: 8, high: 9}}", "tce.yaml")
+    assert load_space(write("extends: tce.yaml")).space == {"t": Range(low=8, high=9)}
+
+
+def test_extending_in_a_circle_is_refused(write):
+    write("extends: b.yaml\nspace: {}", "a.yaml")
+    b = write("extends: a.yaml", "b.yaml")
+    assert "a.yaml" in refusal(b)
+    assert "extends itself" in refusal(b)
+
+
+def test_extending_a_missing_file_lists_the_known_ones(write):
+    message = refusal(write("extends: nothing.yaml\nspace: {}"))
+    assert "nothing.yaml" in message
+    assert all(name in message for name in BUILT_IN)
+
+
+# The grid
+
+
+def test_the_grid_has_distinct_points_and_respects_when(write):
+    space = load_space(
+        write(
+            """
+            space:
+              loss: {choices: [mcce, class_tilt, stochastic_tilt]}
+              t: {low: 0.5, high: 8, log: true, points: 3, when: {loss: [class_tilt, stochastic_tilt]}}
+              gamma: {low: 0.1, high: 0.3, points: 2, when: {loss: stochastic_tilt}}
+            """
+        )
+    )
+    grid = space.grid()
+    assert len({tuple(sorted(point.items())) for point in grid}) == len(grid)
+    assert Counter(point["loss"] for point in grid) == {"mcce": 1, "class_tilt": 3, "stochastic_tilt": 6}
+    for point in grid:
+        assert ("t" in point) == (point["loss"] != "mcce")
+        assert ("gamma" in point) == (point["loss"] == "stochastic_tilt")
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_grid_has_distinct_points(name):
+    grid = load_space(name).grid()
+    assert len({tuple(sorted(point.items())) for point in grid}) == len(grid) > 0
+
+
+def test_a_grid_spaces_a_range_evenly_on_its_own_scale():
+    assert Range(low=1, high=4).grid() == [1, 2, 3, 4]
+    assert Range(low=0.01, high=10, log=True).grid() == pytest.approx([0.01, 0.1, 1, 10])
+    assert Range(low=0, high=1, points=2).grid() == [0, 1]
+    third = Range(low=0.1, high=0.7, points=7).grid()
+    assert third[0] == 0.1
+    assert third[-1] == 0.7  # the ends are exact, so they stay inside the range
+
+
+def test_a_dimension_hangs_on_one_that_is_active(write):
+    """A condition on a choice that is itself not searched does not hold."""
+    space = load_space(
+        write(
+            """
+            space:
+              loss: {choices: [mcce, stochastic_tilt]}
+              level: {choices: [class, image], when: {loss: stochastic_tilt}}
+              estimator: {choices: [batch, class], when: {level: class}}
+            """
+        )
+    )
+    assert [set(point) for point in space.grid()].count({"loss"}) == 1
+    assert len(space.grid()) == 1 + 1 + 2
+
+
+def test_the_size_in_words_names_every_dimension_and_condition():
+    words = load_space("tce").size()
+    assert "t 0.1 to 10 (log)" in words
+    assert "loss of 3: class_tilt, image_tilt, stochastic_tilt" in words
+    assert "gamma 0.01 to 0.5 (log) if loss = stochastic_tilt" in words
+
+
+# Overrides
+
+
+def test_overrides_reach_every_section():
+    space = load_space(
+        "tce",
+        [
+            "trial.encoder=resnet50",
+            "trial.crop=[32, 48]",
+            "space.t.high=3",
+            "search.trials=5",
+            "space.momentum={low: 0.5, high: 0.9}",
+            "baselines.dice={loss: dice}",
+            "trial.encoder_weights=null",
+        ],
+    )
+    config = space.config({})
+    assert (config.encoder, config.crop, config.encoder_weights) == ("resnet50", (32, 48), None)
+    assert isinstance(space.space["t"], Range)
+    assert (space.space["t"].low, space.space["t"].high) == (0.1, 3)
+    assert space.space["momentum"] == Range(low=0.5, high=0.9)
+    assert space.search.trials == 5
+    assert list(space.baselines) == ["mcce", "focal", "class-uniform", "dice"]
+
+
+def test_an_override_in_scientific_notation_is_a_number():
+    """YAML 1.1 reads 1e-3 as text."""
+    space = load_space("tce", ["trial.lr=1e-3", "space.t.low=1e-2", "trial.weight_decay=5e-4"])
+    assert (space.trial["lr"], space.trial["weight_decay"]) == (0.001, 0.0005)
+    assert isinstance(space.trial["lr"], float)
+    assert isinstance(space.space["t"], Range)
+    assert space.space["t"].low == 0.01
+
+
+def test_the_last_override_wins_and_values_may_hold_an_equals_sign(write):
+    weights = write("", "a=b.pt")
+    space = load_space("tce", ["trial.epochs=3", "trial.epochs=4", f"trial.encoder_weights={weights}"])
+    assert space.config({}).epochs == 4
+    assert space.config({}).encoder_weights == str(weights)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("trial.encoder", "section.key=value"),
+        ("trial=3", "section.key=value"),
+        ("=3", "section.key=value"),
+        ("trial.lr.deep=3", "unknown key 'lr'"),
+        ("trial.epochs=[1", "'[1' is not a YAML value"),
+        ("trial.encoder=!!python/object/apply:os.getcwd []", "not a YAML value"),
+        ("space.t.high.deep=3", "'high' is a value, not a section"),
+        ("space.t.hihg=3", "space.t.hihg"),
+        ("space.t.high=0.01", "low 0.1 is not below high 0.01"),
+        ("spice.t=3", "unknown key 'spice'"),
+        ("trial.epochs=0", "epochs = 0"),
+        ("trial.lr=-1e-3", "lr = -0.001"),
+        ("trial.lr=nan", "lr = nan"),
+        ("trial.loss=crossentropy", "'crossentropy'"),
+    ],
+)
+def test_a_bad_override_is_refused(override, named):
+    overrides = ["trial.lr=0.1", override] if "lr.deep" in override else [override]
+    message = refusal("tce", *overrides)
+    assert named in message or "'lr' is a value, not a section" in message
+
+
+# Bad files
+
+VALID = "space: {lr: {low: 0.1, high: 0.2}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        # unknown keys, at each level, with those that are known
+        (VALID + "spaces: {}", ["unknown key 'spaces'", "extends", "baselines"]),
+        (VALID + "search: {trails: 3}", ["unknown key 'search.trails'", "trials", "confirm"]),
+        (VALID + "trial: {learning_rate: 3}", ["trial: unknown key 'learning_rate'", "lr, momentum"]),
+        ("space: {learning_rate: {low: 1, high: 2}}", ["space.learning_rate: unknown key", "lr, momentum"]),
+        (
+            "space: {lr: {low: 0.1, high: 0.2, logarithmic: true}}",
+            ["unknown key 'space.lr.logarithmic'", "low, high, log"],
+        ),
+        ("space: {loss: {choices: [mcce], log: true}}", ["unknown key 'space.loss.log'", "choices"]),
+        (VALID + "baselines: {a: {losss: mcce}}", ["baselines.a: unknown key 'losss'", "loss, lr"]),
+        # ranges and choices that are none
+        ("space: {lr: {low: 0.2, high: 0.1}}", ["space.lr", "low 0.2 is not below high 0.1"]),
+        ("space: {lr: {low: 0.2, high: 0.2}}", ["space.lr", "low 0.2 is not below high 0.2"]),
+        ("space: {t: {low: 0, high: 1, log: true}}", ["space.t", "a log range needs low > 0, not 0"]),
+        ("space: {t: {low: 0, high: .inf}}", ["space.t.high", "inf", "finite"]),
+        ("space: {t: {low: .nan, high: 1}}", ["space.t.low", "nan", "finite"]),
+        ("space: {t: {low: few, high: 1}}", ["space.t.low", "'few'", "number"]),
+        ("space: {t: {low: 1}}", ["space.t.high", "required", "low and high"]),
+        ("space: {t: {}}", ["space.t.low", "required", "choices"]),
+        ("space: {t: 3}", ["space.t", "3", "low and high"]),
+        ("space: {t: {low: 1, high: 2, points: 1}}", ["space.t.points", "1", "greater than or equal to 2"]),
+        ("space: {loss: {choices: []}}", ["space.loss.choices", "[]", "at least 1 item"]),
+        ("space: {loss: {choices: mcce}}", ["space.loss.choices", "'mcce'", "list"]),
+        ("space: {crop: {choices: [[32, 32]]}}", ["space.crop.choices", "[32, 32]"]),
+        # values that `TrialConfig` does not take
+        ("space: {lr: {low: -1, high: 1}}", ["space.lr: lr = -1.0", "greater than 0"]),
+        ("space: {gamma: {low: 0.1, high: 1.5}}", ["space.gamma: gamma = 1.5", "less than or equal to 1"]),
+        ("space: {batch_size: {low: 2, high: 8}}", ["space.batch_size: batch_size = ", "valid integer"]),
+        ("space: {loss: {choices: [mcce, hinge]}}", ["space.loss: loss = 'hinge'", "'mcce', 'weighted_ce'"]),
+        (VALID + "trial: {epochs: 0}", ["trial: epochs = 0", "greater than 0"]),
+        (VALID + "trial: {crop: [100, 100]}", ["trial: crop", "(100, 100)", "multiples of 16"]),
+        (VALID + "trial: {encoder_weights: no-such.pt}", ["trial: encoder_weights", "no-such.pt", "'imagenet'"]),
+        (VALID + "baselines: {a: {t: high}}", ["baselines.a: t = 'high'", "number"]),
+        (VALID + "search: {trials: 0}", ["search.trials = 0", "greater than or equal to 1"]),
+        (VALID + "search: {confirm: -1}", ["search.confirm = -1", "greater than or equal to 0"]),
+        (VALID + "search: {sampler: annealing}", ["search.sampler = 'annealing'", "'tpe', 'gp', 'nsga2'"]),
+        (VALID + "version: 2", ["version = 2", "1"]),
+        # conditions that cannot hold
+        (
+            "space: {loss: {choices: [mcce]}, t: {low: 1, high: 2, when: {loss: class_tilt}}}",
+            ["space.t.when.loss = 'class_tilt' can never hold", "['mcce']"],
+        ),
+        (
+            "space: {t: {low: 1, high: 2, when: {loss: mcce}}, loss: {choices: [mcce]}}",
+            ["space.t.when.loss = 'mcce' can never hold", "earlier"],
+        ),
+        (
+            "space: {lr: {low: 0.1, high: 1}, t: {low: 1, high: 2, when: {lr: 0.1}}}",
+            ["space.t.when.lr = 0.1 can never hold"],
+        ),
+        (
+            "space: {loss: {choices: [mcce]}, t: {low: 1, high: 2, when: {loss: [mcce, dice]}}}",
+            ["space.t.when.loss = 'dice' can never hold"],
+        ),
+        # not a space at all
+        ("trial: {}", ["space", "required"]),
+        ("space: []", ["space = []", "dictionary"]),
+        (VALID + "baselines: {a: 3}", ["baselines.a = 3", "dictionary"]),
+        (VALID + "1: 2", ["1 = 1", "Keys should be strings"]),
+        ("- space", ["must be a mapping", "space"]),
+        ("", ["must be a mapping"]),
+        ("space: {", ["not YAML"]),
+        ("space: \t{}", ["not YAML"]),
+    ],
+)
+def test_a_bad_space_is_refused_in_one_line_naming_file_key_and_what_is_allowed(write, text, named):
+    file = write(text)
+    message = refusal(file)
+    assert message.startswith(f"{file}")
+    for part in named:
+        assert part in message
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "own.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "not YAML" in refusal(tmp_path / "own.yaml")
+
+
+def test_a_file_cannot_run_code(tmp_path, write):
+    witness = tmp_path / "witness"
+    file = write(f"space: !!python/object/apply:os.system ['touch {witness}']")
+    assert "not YAML" in refusal(file)
+    assert not witness.exists()
+    yaml.unsafe_load(file.read_text())
+    assert witness.exists()  # the same text would have, read carelessly
+
+
+def test_a_missing_file_lists_the_known_names():
+    message = refusal("no-such-space")
+    assert "no-such-space" in message
+    assert all(name in message for name in BUILT_IN)
+
+
+def test_spaces_and_dimensions_do_not_change():
+    space = load_space("tce")
+    with pytest.raises(ValueError, match="frozen"):
+        space.version = 1
+    with pytest.raises(ValueError, match="frozen"):
+        Choices(choices=["mcce"]).choices = []
+
+
+def test_what_is_neither_searched_nor_fixed_keeps_its_default():
+    space = Space(trial={"epochs": 3}, space={"lr": Range(low=0.1, high=0.2)})
+    config = space.config({"lr": 0.15}, seed=4)
+    assert (config.epochs, config.lr, config.seed) == (3, 0.15, 4)
+    assert config == TrialConfig(epochs=3, lr=0.15, seed=4)

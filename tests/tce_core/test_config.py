@@ -1,0 +1,110 @@
+"""`TrialConfig`: the paper's recipe by default, frozen, and every mistake answered in one line."""
+
+import pytest
+from pydantic import ValidationError
+
+from tce_core.config import TILTED, TrialConfig, parse_config
+from tce_core.errors import UserError
+from tce_core.losses import LOSSES
+
+# What arXiv 2103.14051, section 4, states about its training.
+PAPER = {
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "poly_power": 0.9,
+    "batch_size": 8,
+    "output_stride": 16,
+    "atrous_rates": (6, 12, 18),
+    "dropout": 0.1,
+    "decoder_channels": 256,
+    "scale": (0.5, 2.0),
+    "flip": True,
+    "focal_gamma": 2.0,
+}
+
+
+@pytest.mark.parametrize("key", PAPER)
+def test_defaults_are_the_paper_s(key):
+    assert getattr(TrialConfig(), key) == PAPER[key]
+
+
+def test_by_default_algorithm_1_draws_by_image_and_learns_as_printed():
+    config = TrialConfig()
+    assert (config.level, config.draw, config.estimator, config.partition) == ("class", "image", "batch", "overlapping")
+    assert (config.loss, config.tilt_warmup, config.clip_grad_norm) == ("mcce", 0, None)
+
+
+def test_its_losses_are_those_that_exist():
+    names = {name for name in LOSSES if TrialConfig(loss=name)}
+    assert names == set(LOSSES)
+    assert {name for name in LOSSES if TrialConfig(loss=name).tilted} == set(TILTED)
+    with pytest.raises(UserError, match="loss = 'ce': Input should be 'mcce', 'weighted_ce'"):
+        parse_config({"loss": "ce"}, "trial.yaml")
+
+
+def test_an_unknown_key_is_answered_with_the_keys_that_exist():
+    with pytest.raises(UserError) as caught:
+        parse_config({"lr": 0.1, "learning_rate": 0.1}, "trial.yaml")
+    assert str(caught.value) == (
+        "trial.yaml: unknown key 'learning_rate'; the keys are " + ", ".join(sorted(TrialConfig.model_fields))
+    )
+
+
+WRONG = [
+    ("lr", "fast", "valid number"),
+    ("lr", 0.0, "greater than 0"),
+    ("lr", float("nan"), "finite"),
+    ("t", float("inf"), "finite"),
+    ("gamma", 0.0, "greater than 0"),
+    ("gamma", 1.5, "less than or equal to 1"),
+    ("momentum", 1.0, "less than 1"),
+    ("dropout", -0.1, "greater than or equal to 0"),
+    ("tilt_warmup", 2, "less than or equal to 1"),
+    ("clip_grad_norm", 0, "greater than 0"),
+    ("batch_size", 0, "greater than 0"),
+    ("batch_size", 2.5, "valid integer"),
+    ("epochs", -1, "greater than 0"),
+    ("steps_per_epoch", 0, "greater than 0"),
+    ("seed", -1, "greater than or equal to 0"),
+    ("output_stride", 32, "8 or 16"),
+    ("draw", "pixel", "'image' or 'batch'"),
+    ("crop", (30, 32), "multiples of 16"),
+    ("crop", (0, 32), "greater than or equal to 16"),
+    ("crop", (32,), "required"),
+    ("scale", (2.0, 1.0), "the lower scale 2.0 is above the upper 1.0"),
+    ("scale", (0.0, 1.0), "greater than 0"),
+    ("atrous_rates", (6, 12), "required"),
+    ("atrous_rates", (6, 0, 18), "greater than 0"),
+    ("encoder_weights", "missing.pt", "no file missing.pt; give 'imagenet', an existing file, or null"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "reason"), WRONG)
+def test_a_wrong_value_is_answered_in_one_line_that_names_it(key, value, reason):
+    with pytest.raises(UserError) as caught:
+        parse_config({key: value}, "trial.yaml")
+    message = str(caught.value)
+    assert message.startswith(f"trial.yaml: {key}")
+    assert reason in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("values", [["lr", 0.1], None, "lr: 0.1", {1: 2}])
+def test_what_is_no_mapping_of_names_is_refused(values):
+    with pytest.raises(UserError, match=r"^trial.yaml: [^\n]+$"):
+        parse_config(values, "trial.yaml")
+
+
+def test_a_configuration_cannot_be_changed():
+    config = TrialConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.lr = 1.0
+    assert config.lr == TrialConfig().lr
+
+
+def test_json_carries_it_unchanged(tmp_path):
+    weights = tmp_path / "encoder.pt"
+    weights.touch()
+    config = TrialConfig(loss="class_tilt", t=-0.1, crop=(64, 96), clip_grad_norm=1.5, encoder_weights=str(weights))
+    assert TrialConfig.model_validate_json(config.model_dump_json()) == config
+    assert parse_config(config.model_dump(mode="json"), "trial.yaml") == config
