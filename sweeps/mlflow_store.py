@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -47,6 +48,7 @@ class Mirror:
             if found is None
             else found.experiment_id
         )
+        self.next_drawing = 0.0  # a picture takes a second: at once at first, then for a tenth of the time at most
         self.runs: dict[int, Shown] = {}
         for run in self._find(view.identity):
             number = int(run.data.tags.get("trial", SWEEP))
@@ -126,9 +128,11 @@ class Mirror:
         """The files of the sweep's run, as far as their source has changed."""
         plan = asdict(view.plan)
         self._upload_files("setup", json.dumps(plan), lambda folder: self._write_setup(plan, folder))
-        if view.candidates:
+        began = time.monotonic()
+        if view.candidates and began >= self.next_drawing:
             table = json.dumps(front_table(view.outcome, view.class_names))
             self._upload_files("front", table, lambda folder: _write_front(view, table, folder))
+            self.next_drawing = time.monotonic() + 10 * (time.monotonic() - began)
         if best_path is not None and best_path.is_file():
             best = best_path.read_bytes()
             self._upload_files("best", best.hex(), lambda folder: (folder / best_path.name).write_bytes(best))
@@ -168,7 +172,7 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic"):
+    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised as well, and that is enough
     return MlflowClient(uri)
 

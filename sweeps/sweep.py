@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from search_spaces.space import Choices, parse_space
 from sweeps.cluster import slots_that_fit, start_ray
+from sweeps.datasets import built_in_path
 from sweeps.export import exported, write_yaml
 from sweeps.listener import Listener
 from sweeps.outcome import Outcome
@@ -21,6 +23,7 @@ from sweeps.search import Search
 from sweeps.view import View, summary
 from sweeps.workers import GroupSettings
 from tce_core.data.dataset import Dataset
+from tce_core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,12 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     if not search.finished:
         console.print(f"Interrupted. Go on with: python sweeps/run.py --resume --name {plan.name}", soft_wrap=True)
         return False
+    shutil.rmtree(folder / "ray", ignore_errors=True)
+    if choice is None:
+        reasons = [trial.reason for trial in record.trials() if trial.reason]
+        raise UserError(f"sweep '{plan.name}': every trial failed; the first because {reasons[0]}")
     summary(outcome, data.class_names, console)
-    farewell(folder, choice is not None, options, console)
+    farewell(folder, data, options, console)
     return True
 
 
@@ -94,7 +101,8 @@ def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners:
 
     # CPUs belong to the workers; Tune insists on some resource, so a slot asks for one byte of memory.
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
-    with tempfile.TemporaryDirectory(prefix="tune-") as scratch, quiet():
+    Path(group.storage).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tune-", dir=group.storage) as scratch, quiet():
         tuner = tune.Tuner(
             tune.with_resources(Slot, resources),
             tune_config=tune.TuneConfig(
@@ -179,12 +187,15 @@ def headline(plan: Plan, search: Search, slots: int, data: Dataset) -> str:
     )
 
 
-def farewell(folder: Path, exported_one: bool, options: Options, console: Console) -> None:
-    if exported_one:
-        best = os.path.relpath(folder / "best.yaml")
-        console.print(f"\nBest configuration  {best}", highlight=False)
-        console.print(f"Train it            python sweeps/train.py {best} --epochs 40", highlight=False)
-    console.print(f"See the sweep       mlflow ui --backend-store-uri {options.tracking_uri}", highlight=False)
+def farewell(folder: Path, data: Dataset, options: Options, console: Console) -> None:
+    best = os.path.relpath(folder / "best.yaml")
+    dataset = "" if data.path == built_in_path() else f" --dataset {os.path.relpath(data.path)}"
+    console.print(f"\nBest configuration  {best}", highlight=False, soft_wrap=True)
+    console.print(
+        f"Train it            python sweeps/train.py {best}{dataset} --epochs 40", highlight=False, soft_wrap=True
+    )
+    view = f"mlflow ui --backend-store-uri {options.tracking_uri}"
+    console.print(f"See the sweep       {view}", highlight=False, soft_wrap=True)
 
 
 class CheckpointKeeper:

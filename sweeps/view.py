@@ -79,7 +79,6 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
         _add(table, trial, class_names, mark)
     console.print(table)
     if choice is None:
-        console.print("No completed trial keeps the guard: nothing to recommend.")
         return
     table = _table("Recommended, beside the baseline")
     beside = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
@@ -88,7 +87,7 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
         for one in [compared, *outcome.repetitions(compared)]:
             _add(table, one, class_names, f"{what}, seed {one.config['seed']}")
     console.print(table)
-    console.print(verdict(choice, outcome), highlight=False)
+    console.print(verdict(choice, outcome), highlight=False, soft_wrap=True)
 
 
 def verdict(choice: Choice, outcome: Outcome) -> str:

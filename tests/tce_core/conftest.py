@@ -1,6 +1,7 @@
 """Shared by the tests of training: a data set of a few small street scenes, and the fastest configuration for it."""
 
 import pytest
+import torch
 from hypothesis import settings
 
 from tce_core.config import TrialConfig
@@ -9,6 +10,9 @@ from tce_core.data.streets import make_streets
 # A time limit per example would measure the machine: the first call of an operator can take seconds.
 settings.register_profile("tce_core", deadline=None)
 settings.load_profile("tce_core")
+
+# On tensors this small a second thread gains nothing, and on a busy machine they wait for each other.
+torch.set_num_threads(1)
 
 FAST = {
     "encoder": "tu-mobilenetv3_small_050",
