@@ -120,7 +120,8 @@ class Record:
         return [] if _is_missing_file(storage) else [str(name) for name in optuna.get_all_study_names(_open(storage))]
 
     def trials(self, *roles: Role) -> list[TrialRecord]:
-        return [trial for trial in self._trials.values() if not roles or trial.role in roles]
+        trials = list(self._trials.values())  # a copy: MLflow's thread reads while the sweep writes
+        return [trial for trial in trials if not roles or trial.role in roles]
 
     def __getitem__(self, number: int) -> TrialRecord:
         return self._trials[number]

@@ -16,7 +16,7 @@ from search_spaces.space import Choices, parse_space
 from sweeps.cluster import slots_that_fit, start_ray
 from sweeps.datasets import built_in_path
 from sweeps.export import exported, write_yaml
-from sweeps.listener import Listener
+from sweeps.listener import Background, Listener
 from sweeps.outcome import Outcome
 from sweeps.record import Plan, Record
 from sweeps.search import Search
@@ -73,8 +73,10 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     tracking.sync()
     view = View(record, data.class_names, search.epochs_planned, console)
     keeper = CheckpointKeeper(folder / "checkpoints", outcome)
+    background = Background(tracking)
     with view:
-        tune_until_done(search, group_settings(plan, folder), slots, (view, tracking, keeper))
+        tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
+    background.close()
     choice = outcome.choose()
     if choice is not None:
         write_yaml(folder / "best.yaml", exported(outcome, choice, data.class_names))
@@ -194,7 +196,8 @@ def farewell(folder: Path, data: Dataset, options: Options, console: Console) ->
     console.print(
         f"Train it            python sweeps/train.py {best}{dataset} --epochs 40", highlight=False, soft_wrap=True
     )
-    view = f"mlflow ui --backend-store-uri {options.tracking_uri}"
+    server = options.tracking_uri.startswith("http")
+    view = options.tracking_uri if server else f"mlflow ui --backend-store-uri {options.tracking_uri}"
     console.print(f"See the sweep       {view}", highlight=False, soft_wrap=True)
 
 
