@@ -24,9 +24,12 @@ def start_ray(address: str | None) -> Mapping[str, float]:
     """Connect to `address`, or start a Ray of this machine alone that listens on loopback. Returns its resources.
 
     Raises:
-        UserError: there is no cluster at `address`.
+        UserError: there is no cluster at `address`, or this machine is too busy to start one.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    if address is None:
+        # What makes Ray keep to loopback on macOS and Windows does so on Linux; it is read when ray is imported.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     env = dict(QUIET)
@@ -34,19 +37,35 @@ def start_ray(address: str | None) -> Mapping[str, float]:
         if address is None:
             if sys.platform == "linux":
                 env["GLOO_SOCKET_IFNAME"] = "lo"
+            _start_here(env)
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": env})
+    except ConnectionError as error:
+        raise UserError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from None
+    return dict(ray.cluster_resources())
+
+
+def _start_here(env: Mapping[str, str]) -> None:
+    """On a busy machine Ray's processes may miss their own 30 seconds, which no setting changes: so try again."""
+    import ray
+
+    for attempt in range(3):
+        try:
             ray.init(
                 num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
                 log_to_driver=False,
                 logging_level="ERROR",
-                runtime_env={"env_vars": env},
+                runtime_env={"env_vars": dict(env)},
             )
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": env})
-    except ConnectionError as error:
-        raise UserError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from None
-    return dict(ray.cluster_resources())
+            return
+        except Exception as error:  # Ray's own is no narrower
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if attempt == 2:
+                raise UserError("Ray did not start in 3 x 30 seconds: this machine is too busy; try later") from None
 
 
 def slots_that_fit(

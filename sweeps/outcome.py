@@ -49,6 +49,11 @@ class Outcome:
         reference = np.array([0.0 if up else 1.0 for up in self.objectives.maximize])
         return [float(v) for v in hypervolume_history(values, reference, self.objectives.maximize)]
 
+    def reference(self) -> TrialRecord | None:
+        """The first baseline, against which gains and costs are counted; None until it has completed."""
+        label = next(iter(self.record.plan.space.get("baselines") or {}), None)
+        return next((t for t in self.candidates() if t.role == "baseline" and t.label == label), None)
+
     def choose(self) -> Choice | None:
         """The recommended trial: the best by the leading measure that keeps the guard above its floor.
 
@@ -60,8 +65,7 @@ class Outcome:
         reports = [trial.last.report for trial in trials]
         lead = np.array([objectives.lead.of(report) for report in reports])
         guard = np.array([objectives.guard.of(report) for report in reports])
-        reference = next(iter(self.record.plan.space.get("baselines") or {}), None)
-        baseline = next((t for t in trials if t.role == "baseline" and t.label == reference), None)
+        baseline = self.reference()
         floor = None if baseline is None else objectives.guard.of(baseline.last.report) - objectives.allowance
         best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
         return None if best is None else Choice(trials[best], baseline, floor)

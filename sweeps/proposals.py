@@ -1,8 +1,9 @@
 """What to try next: Optuna's samplers over the searched trials, reproducible through interruptions.
 
 The sampler sees an in-memory copy of the searched trials only; baselines and confirming runs lie outside the space.
-It is made anew for each proposal, seeded by (sweep seed, trial number): a sweep that was killed and resumed proposes
-what an unbroken one would have.
+Copy and sampler are made anew for each proposal, the sampler seeded by (sweep seed, trial number), since either may
+keep notes that a restart loses (NSGA-II does): a sweep that was killed and resumed proposes what an unbroken one would
+have.
 """
 
 import warnings
@@ -34,12 +35,12 @@ class Proposer:
 
     def __init__(self, space: Space, sampler: str, seed: int, maximize: Iterable[bool], trials: list[FrozenTrial]):
         self.space, self.sampler, self.seed = space, sampler, seed
-        directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in maximize]
-        self.memory = optuna.create_study(directions=directions, sampler=RandomSampler(seed))
-        self.memory.add_trials(trials)
+        self.directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in maximize]
+        self.memory = self._study(trials)
 
     def next(self) -> Proposal | None:
         """The next configuration to try; None when a grid is used up."""
+        self.memory = self._study(self.memory.get_trials(deepcopy=False))
         number = len(self.memory.get_trials(deepcopy=False))
         if self.sampler == "grid":
             grid = self.space.grid()
@@ -55,6 +56,11 @@ class Proposer:
                 suggest(trial, name, dimension)
         frozen = self.memory.get_trials(deepcopy=False)[number]
         return Proposal(dict(frozen.params), dict(frozen.distributions), dict(frozen.system_attrs))
+
+    def _study(self, trials: list[FrozenTrial]) -> optuna.Study:
+        study = optuna.create_study(directions=self.directions, sampler=RandomSampler(self.seed))
+        study.add_trials(trials)
+        return study
 
     def tell(self, place: int, values: tuple[float, float] | None) -> None:
         """The end of the proposal that came in this place (from 0); None if its trial failed."""

@@ -66,7 +66,7 @@ class Search:
         )
 
     def _next_confirmation(self) -> TrialRecord | None:
-        due = None if self._open("baseline", "search") else self._confirmation_due()
+        due = self._confirmation_due()
         if due is None:
             return None
         trial, seed = due
@@ -74,14 +74,16 @@ class Search:
         return self.record.begin("confirm", f"{trial.label} seed={seed}", config, of=trial.number)
 
     def _confirmation_due(self) -> tuple[TrialRecord, int] | None:
-        """The winner and the reference baseline are each trained again, with seeds that chose nothing."""
-        choice = self.outcome.choose()
-        if choice is None or not self.plan.confirm:
+        """The reference baseline and the winner are each trained again, with seeds that chose nothing.
+
+        The baseline first: that need not wait for the winner, and keeps slots at work that are done with the search.
+        """
+        if not self._searched_out():
             return None
+        winner = None if self._open("baseline", "search") else self.outcome.choose()
         done = {(trial.of, trial.config["seed"]) for trial in self.record.trials("confirm")}
-        for i in range(self.plan.confirm):
-            seed = self.plan.seed + 1 + i
-            for trial in (choice.trial, choice.baseline):
+        for trial in (self.outcome.reference(), winner.trial if winner is not None else None):
+            for seed in range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm):
                 if trial is not None and (trial.number, seed) not in done:
                     return trial, seed
         return None

@@ -44,8 +44,6 @@ def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
     Raises:
         UserError: settings that cannot be used (see `preflight`), or not even one trial fits.
     """
-    import ray
-
     with ThreadPoolExecutor(1) as pool:  # importing torch and starting Ray take many seconds each
         checked = pool.submit(preflight, plan, data)
         try:
@@ -55,6 +53,8 @@ def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
                 available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent
             )
         finally:
+            import ray  # not before `start_ray` has set what ray reads when it is imported
+
             ray.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""`search_spaces.space`: what a person writes is what is searched, and what cannot be searched is refused in one line."""
+"""`search_spaces.space`: what a person writes is what is searched; what cannot be is refused in one line."""
 
 from collections import Counter
 

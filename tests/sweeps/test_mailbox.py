@@ -1,4 +1,4 @@
-"""`sweeps.mailbox`: every order is answered once, whatever becomes of the workers. Driven without Ray: it is a class."""
+"""`sweeps.mailbox`: every order is answered once, whatever becomes of the workers. Driven without Ray."""
 
 import asyncio
 

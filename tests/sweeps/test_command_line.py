@@ -1,0 +1,364 @@
+"""The command lines on bad input: one line on stderr that names what offends, exit code 2, nothing left behind."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+
+from sweeps import export, run, tracking, train
+from sweeps.cluster import slots_that_fit
+from sweeps.command import run_command
+from sweeps.record import Record
+from sweeps.sweep import preflight
+from tce_core.config import TrialConfig
+from tce_core.data.schema import ClassInfo
+from tce_core.data.streets import make_streets
+from tce_core.data.writer import SplitWriter
+from tce_core.errors import UserError
+
+ROOT = Path(run.__file__).parents[1]
+TINY = ["trial.encoder=tu-mobilenetv3_small_050", "trial.decoder_channels=16", "trial.crop=[32,48]"]
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory):
+    return make_streets(tmp_path_factory.mktemp("data") / "tiny", 0, 16, 8, 8, (48, 64))
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory, streets):
+    """An SQLite file that holds a sweep named `taken`, without trials, and a study of somebody else's."""
+    path = tmp_path_factory.mktemp("optuna") / "sweeps.db"
+    options = run.parser().parse_args(["--name", "taken", "--dataset", str(streets.path)])
+    Record.create(f"sqlite:///{path}", run.plan_of(options, streets))
+    optuna.create_study(storage=f"sqlite:///{path}", study_name="foreign")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, streets):
+    """An empty working directory but for a small data set and the files that some of the inputs name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").symlink_to(streets.path)
+    (tmp_path / "misspelt.yaml").write_text("space: {}\nsearch: {trails: 3}\n")
+    (tmp_path / "reversed.yaml").write_text("space: {t: {low: 3, high: 2}}\n")
+    (tmp_path / "text.txt").write_text("no data")
+    return tmp_path
+
+
+@pytest.fixture
+def two_classes(folder):
+    """A data set whose classes are others than those of `streets`."""
+    classes = [ClassInfo(0, "cat", (0, 0, 0)), ClassInfo(1, "dog", (9, 9, 9))]
+    (folder / "pets").mkdir()
+    for split in ("train", "val"):
+        with SplitWriter(folder / "pets" / f"{split}.arrow", classes, "drawn", split) as writer:
+            writer.add("one", np.zeros((32, 32, 3), np.uint8), np.arange(2, dtype=np.uint8).repeat(512).reshape(32, 32))
+    return folder / "pets"
+
+
+def exported(streets, **changes):
+    """What `export.py` writes, as far as `train.py` needs it; `changes` replace sections."""
+    return {
+        "format": export.FORMAT,
+        "dataset": {"fingerprint": streets.fingerprint, "classes": list(streets.class_names)},
+        "workers": {"number": 1, "cpus_each": 1, "gpus_each": 0.0},
+        "trial": TrialConfig(encoder="tu-mobilenetv3_small_050", crop=(32, 48)).model_dump(mode="json"),
+        "measured": {"iou": {}, "epochs": 1, "miou": 0.1, "worst_iou": 0.0, "worst_class": "wall"},
+        **changes,
+    }
+
+
+def refusal(main, arguments, capsys):
+    """The one line on stderr with which a command refuses; nothing may have come or gone in the working directory."""
+    before = sorted(Path().rglob("*"))
+    try:
+        code = run_command(lambda _: main(arguments))
+    except SystemExit as exit:  # from argparse
+        code = exit.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert printed.out == ""
+    assert sorted(Path().rglob("*")) == before
+    return one_line(printed.err)
+
+
+def one_line(stderr):
+    assert stderr.startswith("error: ")
+    assert stderr.count("\n") == 1
+    assert stderr.endswith("\n")
+    return stderr
+
+
+# run.py
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--speed", "9"], "--speed"),
+        (["--obj", "miou"], "--obj"),  # abbreviations change meaning when flags are added
+        (["--objective", "accuracy"], "'accuracy'"),
+        (["--sampler", "annealing"], "'annealing'"),
+        (["--miou-allowance", "1.5"], "'1.5' is not a fraction"),
+        (["--miou-allowance", "-0.1"], "'-0.1' is not a fraction"),
+        (["--miou-allowance", "some"], "'some' is not a fraction"),
+        (["--miou-allowance", "nan"], "'nan' is not a fraction"),
+        (["--trials", "0"], "'0' is not a whole number above 0"),
+        (["--trials", "2.5"], "'2.5' is not a whole number"),
+        (["--epochs", "-1"], "'-1' is not a whole number"),
+        (["--epochs", "²"], "'²' is not a whole number"),
+        (["--confirm", "-1"], "'-1' is not a whole number"),
+        (["--seed", "x"], "'x' is not a whole number"),
+        (["--workers-per-trial", "0"], "'0' is not a whole number"),
+        (["--gpus-per-worker", "-1"], "'-1' is not a number of 0 or more"),
+        (["--gpus-per-worker", "nan"], "'nan' is not a number of 0 or more"),
+        (["--set", "trial.loss=x"], "loss = 'x'"),
+        (["--set", "trial.lr=-1"], "lr = -1"),
+        (["--set", "trial.leraning_rate=1"], "'leraning_rate'"),
+        (["--set", "space.t.high=0.01"], "high 0.01"),
+        (["--set", "loss=focal"], "loss=focal"),
+        (["--space", "misspelt.yaml"], "misspelt.yaml: unknown key 'search.trails'"),
+        (["--space", "reversed.yaml"], "reversed.yaml: space.t: low 3 is not below high 2"),
+        (["--space", "nowhere"], "nowhere"),
+        (["--dataset", "nowhere"], "nowhere"),
+        (["--dataset", "text.txt"], "text.txt"),
+        (["--dataset", "."], ".: train.arrow and val.arrow missing"),
+        (["--name", "../x"], "--name ../x"),
+        (["--name", "a/b"], "--name a/b"),
+        (["--name", ".."], "--name .."),
+        (["--name", ""], "--name"),
+        (["--name", "x" * 65], "x" * 65),
+        (["--resume"], "sqlite:///sweeps.db holds no sweep yet"),
+        (["--resume", "--name", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
+        (["--storage", "nonsense"], "--storage nonsense"),
+        (["--storage", "sqlite:////no/such/folder/a.db"], "/no/such/folder/a.db"),
+    ],
+)
+def test_a_sweep_refuses_bad_input(folder, capsys, arguments, named):
+    dataset = [] if "--dataset" in arguments else ["--dataset", "tiny"]
+    assert named in refusal(run.main, [*dataset, *arguments], capsys)
+
+
+def test_a_name_that_is_taken_is_refused_unless_resumed(folder, storage, capsys):
+    shutil.copy(storage, folder / "sweeps.db")
+    message = refusal(run.main, ["--dataset", "tiny", "--name", "taken"], capsys)
+    assert "'taken' already exists" in message
+    assert "--resume" in message
+    assert "it holds foreign, taken" in refusal(run.main, ["--resume", "--name", "token"], capsys)
+    assert "'foreign'" in refusal(run.main, ["--resume", "--name", "foreign"], capsys)
+
+
+def test_a_sweep_is_not_resumed_on_other_data(folder, storage, capsys):
+    shutil.copy(storage, folder / "sweeps.db")
+    record = Record.load("sqlite:///sweeps.db", "taken")
+    record.study.set_user_attr("plan", {**record.study.user_attrs["plan"], "fingerprint": "another"})
+    assert "the data set has changed" in refusal(run.main, ["--resume", "--name", "taken"], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "trial.encoder=resnet51"], "unknown encoder 'resnet51'; did you mean resnet"),
+        (["--set", *TINY, "space.encoder={choices: [resnet18, resmet18]}"], "unknown encoder 'resmet18'"),
+        (["--set", *TINY, "--workers-per-trial", "3"], "batch_size 8 cannot be shared evenly by 3 workers"),
+        (["--set", *TINY, "--workers-per-trial", "8"], "batch_size 8 over 8 workers leaves 1 image each"),
+    ],
+)
+def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(folder, streets, arguments, named):
+    options = run.parser().parse_args(["--dataset", "tiny", *arguments])
+    with pytest.raises(UserError) as caught:
+        preflight(run.plan_of(options, streets), streets)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_as_many_trials_run_at_a_time_as_fit():
+    machine = {"CPU": 8.0, "GPU": 2.0, "memory": 1e9}
+    assert slots_that_fit(machine, 1, 1, 0, None) == 8
+    assert slots_that_fit(machine, 2, 2, 0, None) == 2
+    assert slots_that_fit(machine, 1, 1, 0.5, None) == 4
+    assert slots_that_fit(machine, 1, 1, 1, None) == 2
+    assert slots_that_fit(machine, 1, 1, 0, 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ((9, 1, 0, None), "9 CPUs"),
+        ((1, 9, 0, None), "9 CPUs"),
+        ((1, 1, 3, None), "3 GPUs"),
+        ((1, 1, 0, 9), "9 trials at a time"),
+        ((2, 1, 1, 2), "2 trials at a time"),
+    ],
+)
+def test_more_than_the_machine_holds_is_refused(settings, named):
+    with pytest.raises(UserError, match=r"but there are .*; lower --workers-per-trial") as caught:
+        slots_that_fit({"CPU": 8.0, "GPU": 2.0}, *settings)
+    assert named in str(caught.value)
+
+
+def test_free_names_count_up_and_are_safe(folder, storage):
+    shutil.copy(storage, folder / "sweeps.db")
+    uri = "sqlite:///sweeps.db"
+    assert run.free_name(uri, "streets") == "streets-1"
+    assert run.latest(uri) == "foreign"
+    for stem in ("my data", "../x", "...", "ä"):
+        run.check_name(run.free_name(uri, stem))
+
+
+# train.py
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "named"),
+    [
+        ({"format": "tilted-sweeps/9"}, [], "not a file exported by this program"),
+        ({"trial": None}, [], "'trial' is missing"),
+        ({"workers": {"number": 1}}, [], "'workers.cpus_each' is missing"),
+        ({"measured": {}}, [], "'measured.iou' is missing"),
+        ({"trial": {"learning_rate": 1}}, [], "unknown key 'learning_rate'"),
+        ({"trial": {"lr": 0}}, [], "lr = 0"),
+        ({}, ["--epochs", "0"], "'0' is not a whole number above 0"),
+        ({}, ["--seed", "-1"], "'-1' is not a whole number"),
+        ({}, ["--workers", "0"], "'0' is not a whole number above 0"),
+        ({}, ["--workers", "3"], "batch_size 8 cannot be shared evenly by 3 workers"),
+        ({}, ["--cpus-per-worker", "0"], "'0' is not a whole number above 0"),
+        ({}, ["--gpus-per-worker", "nan"], "'nan' is not a number of 0 or more"),
+        ({}, ["--speed", "9"], "--speed"),
+        ({}, ["--dataset", "nowhere"], "nowhere"),
+    ],
+)
+def test_training_refuses_bad_input(folder, streets, capsys, changes, arguments, named):
+    Path("best.yaml").write_text(yaml.safe_dump(exported(streets, **changes)))
+    dataset = [] if "--dataset" in arguments else ["--dataset", "tiny"]
+    assert named in refusal(train.main, ["best.yaml", *dataset, *arguments], capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [
+        ("missing.yaml", "missing.yaml: No such file"),
+        (".", ".: Is a directory"),
+        ("misspelt.yaml", "misspelt.yaml: not a file exported by this program"),
+        ("text.txt", "text.txt: not a file exported by this program"),
+        ("code.yaml", "code.yaml: not YAML"),
+    ],
+)
+def test_training_refuses_a_file_that_no_sweep_exported(folder, capsys, name, named):
+    Path("code.yaml").write_text("format: !!python/object/apply:os.system ['touch witness']")
+    assert named in refusal(train.main, [name, "--dataset", "tiny"], capsys)
+
+
+def test_training_refuses_a_data_set_with_other_classes(folder, streets, two_classes, capsys):
+    Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
+    message = refusal(train.main, ["best.yaml", "--dataset", "pets"], capsys)
+    assert "best.yaml is for 10 classes (road, sidewalk" in message
+    assert "pets has 2 (cat, dog)" in message
+
+
+# export.py and tracking.py
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "name"),
+        (["gone"], "no sweep 'gone' in sqlite:///sweeps.db; it holds foreign, taken"),
+        (["foreign"], "study 'foreign'"),
+        (["taken", "--objective", "accuracy"], "'accuracy'"),
+        (["taken"], "sweep 'taken' has no completed trial"),
+        (["taken", "--storage", "sqlite:///other.db"], "no sweep 'taken' in sqlite:///other.db"),
+    ],
+)
+def test_exporting_refuses_bad_input(folder, storage, capsys, arguments, named):
+    shutil.copy(storage, folder / "sweeps.db")
+    assert named in refusal(export.main, arguments, capsys)
+
+
+def test_a_place_that_cannot_be_written_is_named_and_nothing_half_written_stays(folder):
+    Path("file").touch()
+    before = sorted(Path().rglob("*"))
+    for path in (".", "tiny", "file/best.yaml"):
+        with pytest.raises(UserError, match=f"^{re.escape(path)}: "):
+            export.write_yaml(Path(path), {"a": 1})
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_tracking_refuses_an_unknown_sweep(folder, capsys):
+    assert "no sweep 'gone'" in refusal(tracking.main, ["gone"], capsys)
+
+
+# All of them
+
+FLAGS = {
+    run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --trials --epochs --confirm --seed
+        --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --storage
+        --tracking-uri --dry-run""",
+    train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
+    export.main: "--help --objective --out --all --storage",
+    tracking.main: "--help --storage --tracking-uri",
+}
+
+
+@pytest.mark.parametrize("main", FLAGS, ids=lambda main: main.__module__)
+def test_the_flags_are_these(main, capsys):
+    """A flag is a promise: one that changes or goes breaks somebody's scripts. Change this list on purpose only."""
+    with pytest.raises(SystemExit) as exit:
+        main(["--help"])
+    assert exit.value.code == 0
+    shown = re.findall(r"^  (?:-h, )?(--[a-z-]+)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert sorted(shown) == sorted(FLAGS[main].split())
+
+
+def command(script, *arguments):
+    return subprocess.run(
+        [sys.executable, ROOT / "sweeps" / script, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "named"),
+    [
+        ("run.py", ["--objective", "accuracy"], "'accuracy'"),
+        ("run.py", ["--dataset", "tiny", "--set", "trial.loss=x"], "loss = 'x'"),
+        ("train.py", ["missing.yaml"], "missing.yaml"),
+        ("export.py", ["gone"], "'gone'"),
+    ],
+)
+def test_a_command_exits_with_2_and_one_line(folder, script, arguments, named):
+    before = sorted(folder.rglob("*"))
+    ended = command(script, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert named in one_line(ended.stderr)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_more_workers_than_the_machine_holds_are_refused(folder):
+    before = sorted(folder.rglob("*"))
+    space = [*TINY, "trial.batch_size=2048"]
+    ended = command("run.py", "--dataset", "tiny", "--workers-per-trial", "1024", "--set", *space)
+    assert ended.returncode == 2
+    assert "one trial needs 1024 CPUs" in one_line(ended.stderr)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
+    before = sorted(folder.rglob("*"))
+    ended = command("run.py", "--dry-run", "--dataset", "tiny", "--trials", "5", "--epochs", "3", "--set", *TINY)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for part in ("tiny-1", "worst_iou", "16 train, 8 val images, 10 classes", "5 searched", "one step", '"epochs":3'):
+        assert part in ended.stdout
+    assert sorted(folder.rglob("*")) == before

@@ -1,0 +1,295 @@
+"""Whole sweeps as a person starts them: real Ray, Optuna, MLflow and training, and real processes killed on the way."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+import yaml
+from mlflow import MlflowClient
+
+from sweeps import run
+from sweeps.outcome import Outcome
+from sweeps.record import Record
+from sweeps.tracking import EXPERIMENT
+from tce_core.checkpoint import read_checkpoint
+from tce_core.config import TrialConfig
+from tce_core.data.dataset import open_dataset
+from tce_core.data.streets import make_streets
+from tce_core.evaluation import iou_from_confusion
+from tce_core.fairness import fairness_report
+from tce_core.inference import evaluate
+from tce_core.model import build_model
+from tce_core.results import EpochResult
+
+pytestmark = [
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(sys.platform == "win32", reason="sessions and SIGKILL are POSIX"),
+]
+SCRIPTS = Path(run.__file__).parent
+SPACE = """
+trial: {encoder: tu-mobilenetv3_small_050, decoder_channels: 16, crop: [32, 48], steps_per_epoch: 2, precision: fp32}
+search: {sampler: grid}
+"""
+DIVERGING = (
+    SPACE
+    + """
+space: {loss: {choices: [class_tilt]}, lr: {choices: [0.05, 1.0e+12, 0.2]}}
+baselines: {mcce: {loss: mcce}}
+"""
+)
+PLAIN = (
+    SPACE
+    + """
+space: {t: {choices: [0.5, 2]}}
+"""
+)
+DEADLY = """
+import json, sys, ray
+from sweeps.cluster import start_ray
+from sweeps.workers import GroupSettings, WorkerGroup
+data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+start_ray(None)
+group = WorkerGroup(GroupSettings(data, folder, folder + "/ray", 1, 1, 0.0, retries=2))
+print(json.dumps(group.advance(0, config, config["epochs"])), flush=True)
+print(json.dumps(group.advance(1, config, 1)), flush=True)
+group.close()
+ray.shutdown()
+"""
+
+
+class Command:
+    """A running command in a POSIX session of its own, which all Ray processes that it starts belong to."""
+
+    def __init__(self, folder, *arguments):
+        self.output = open(folder / "output.txt", "a+")
+        self.process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            cwd=folder,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def members(self, title=""):
+        """The session's living processes whose command line begins with `title`, by their ids."""
+        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+        rows = (line.split(None, 2) for line in listed.splitlines())
+        found = [int(row[0]) for row in rows if row[1][0] != "Z" and len(row) == 3 and row[2].startswith(title)]
+        return [pid for pid in found if self._session(pid) == self.process.pid]
+
+    def workers(self):
+        return self.members("ray::RayTrainWorker")
+
+    def until(self, condition):
+        """Wait for a true value of `condition()` and return it; the command's end is a failure."""
+        while not (value := condition()):
+            assert self.process.poll() is None, self.text()
+            time.sleep(0.1)
+        return value
+
+    def finish(self):
+        """Wait for the end; it must be a good one, and leave no process behind."""
+        assert self.process.wait() == 0, self.text()
+        deadline = time.monotonic() + 60
+        while self.members() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert self.members() == []
+        return self.text()
+
+    def kill(self):
+        """SIGKILL for the command first, then for whatever it started."""
+        while members := [self.process.pid, *self.members()] if self.process.poll() is None else self.members():
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+
+    def text(self):
+        self.output.seek(0)
+        return self.output.read()
+
+    @staticmethod
+    def _session(pid):
+        try:
+            return os.getsid(pid)
+        except ProcessLookupError:
+            return None
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Starts commands in `tmp_path`; whatever a failed test leaves running is killed."""
+    started = []
+
+    def start(*arguments):
+        started.append(Command(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.kill()
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_streets(tmp_path / "tiny", 0, 16, 8, 8, (48, 64))
+
+
+@pytest.fixture
+def load(tmp_path):
+    """The record of a sweep as it stands, or None before it is begun."""
+
+    def read(name):
+        storage = f"sqlite:///{tmp_path}/sweeps.db"
+        with contextlib.suppress(Exception):  # it is being made
+            return Record.load(storage, name)
+        return None
+
+    return read
+
+
+def trained(record):
+    """How many epochs have been recorded."""
+    return sum(len(trial.results) for trial in record.trials()) if record is not None else 0
+
+
+def mlflow_runs(folder):
+    """The one parent run, and the others by the number of their trial; each trial has exactly one."""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    nested = [run for run in runs if run is not parent]
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parent.info.run_id}
+    by_number = {int(run.data.tags["trial"]): run for run in nested}
+    assert len(by_number) == len(nested)
+    return client, parent, by_number
+
+
+def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_be_trained_again(
+    tmp_path, command, data, load
+):
+    (tmp_path / "own.yaml").write_text(DIVERGING)
+    flags = ["--space", "own.yaml", "--trials", 3, "--epochs", 3, "--confirm", 1, "--concurrent", 2]
+    sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "a", *flags)
+    sweep.until(lambda: trained(load("a")))
+    before = sweep.workers()
+    os.kill(before[0], signal.SIGKILL)
+    sweep.until(lambda: set(sweep.workers()) - set(before))  # replaced
+    printed = sweep.finish()
+    assert "Traceback" not in printed
+
+    # The record: everything planned has ended, and the one that diverged says so.
+    record = load("a")
+    trials = record.trials()
+    assert all(trial.state.is_finished() for trial in trials)
+    assert [(t.role, t.config["loss"], t.config["lr"]) for t in record.trials("search")] == [
+        ("search", "class_tilt", lr) for lr in (0.05, 1e12, 0.2)
+    ]
+    assert [trial.label for trial in record.trials("baseline")] == ["mcce"]
+    (failed,) = [trial for trial in trials if not trial.complete]
+    assert failed.config["lr"] == 1e12
+    assert "the loss is" in failed.reason
+    assert failed.reason in printed
+    for trial in trials:
+        assert [result.epoch for result in trial.results] == ([] if trial is failed else [1, 2, 3])
+    choice = Outcome(record, record.plan.objectives).choose()
+    confirmed = {trial.of for trial in record.trials("confirm")}
+    assert confirmed == {choice.trial.number, choice.baseline.number}
+
+    # What it leaves for a person.
+    folder = tmp_path / "runs" / "a"
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert "<html" in (folder / "front.html").read_text(encoding="utf-8")[:200]
+    best = yaml.safe_load((folder / "best.yaml").read_text(encoding="utf-8"))
+    assert best["sweep"]["trial"] == choice.trial.number
+    assert best["trial"] == choice.trial.config
+    assert list(best["measured"]["iou"].values()) == [None if x != x else x for x in choice.trial.last.iou]
+
+    # MLflow: one run for the sweep, one for each trial, and the front marked.
+    client, parent, runs = mlflow_runs(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert sorted(runs) == [trial.number for trial in trials]
+    front = {trial.number for trial in Outcome(record, record.plan.objectives).front()}
+    assert {number for number, run in runs.items() if run.data.tags.get("pareto") == "true"} == front
+    for trial in trials:
+        shown = runs[trial.number]
+        assert shown.info.status == ("FAILED" if trial is failed else "FINISHED")
+        history = client.get_metric_history(shown.info.run_id, "miou")
+        assert [(m.step, m.value) for m in sorted(history, key=lambda m: m.step)] == [
+            (result.epoch, result.report.miou) for result in trial.results
+        ]
+    assert runs[failed.number].data.tags["reason"] == failed.reason
+
+    # The exported file, trained again, gives what it states, to the last digit; and weights that do so, too.
+    command(SCRIPTS / "train.py", folder / "best.yaml", "--dataset", "tiny").finish()
+    result = EpochResult.from_json(read_checkpoint(folder / "best.checkpoint" / "trial-00000.pt")["result"])
+    assert dict(zip(data.class_names, result.iou, strict=True)) == pytest.approx(
+        {name: float("nan") if x is None else x for name, x in best["measured"]["iou"].items()}, abs=0, nan_ok=True
+    )
+    with safetensors.safe_open(folder / "best.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert json.loads(metadata["classes"]) == list(data.class_names)
+    assert TrialConfig.model_validate_json(metadata["config"]) == TrialConfig(**best["trial"])
+    model = build_model(TrialConfig(**best["trial"]), data.num_classes)
+    model.load_state_dict(safetensors.torch.load_file(folder / "best.safetensors"), strict=True)
+    model = model.to(memory_format=torch.channels_last)
+    confusion, _ = evaluate(model, open_dataset(tmp_path / "tiny").val, torch.device("cpu"))
+    assert fairness_report(iou_from_confusion(confusion)).miou == pytest.approx(best["measured"]["miou"], abs=1e-3)
+
+
+def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(tmp_path, command, data, load):
+    (tmp_path / "own.yaml").write_text(PLAIN)
+    flags = ["--space", "own.yaml", "--epochs", 4, "--confirm", 0, "--workers-per-trial", 2]
+    sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "b", *flags)
+    sweep.until(lambda: trained(load("b")))
+    assert len(sweep.workers()) == 2
+    sweep.kill()
+    before = load("b")
+    assert not all(trial.complete for trial in before.trials()) or len(before.trials()) < 2
+
+    command(SCRIPTS / "run.py", "--resume", "--name", "b").finish()
+    record = load("b")
+    assert [trial.params for trial in record.trials()] == [{"t": 0.5}, {"t": 2}]
+    for trial in record.trials():
+        assert trial.complete
+        assert [result.epoch for result in trial.results] == [1, 2, 3, 4]
+    for trial in before.trials():  # nothing that was recorded was trained again
+        assert record[trial.number].results[: len(trial.results)] == trial.results
+    _, parent, runs = mlflow_runs(tmp_path)
+    assert [runs[number].info.status for number in (0, 1)] == ["FINISHED"] * 2
+    assert parent.info.status == "FINISHED"
+    assert (tmp_path / "runs" / "b" / "best.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_trial_that_always_kills_its_workers_fails_and_the_next_one_trains(tmp_path, command, data):
+    """The group of one slot: its worker is killed whenever it has trained a little of trial 0, which would never end."""
+    script = tmp_path / "deadly.py"
+    script.write_text(DEADLY)
+    settings = yaml.safe_load(SPACE)["trial"] | {"epochs": 10**6, "steps_per_epoch": 1}
+    config = TrialConfig(**settings).model_dump_json()
+    slot = command(script, data.path, tmp_path / "checkpoints", config)
+    checkpoint = tmp_path / "checkpoints" / "trial-00000.pt"
+
+    def written():
+        return checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+
+    for _ in range(3):
+        (worker,) = slot.until(slot.workers)
+        known = written()
+        slot.until(lambda known=known: written() != known)
+        os.kill(worker, signal.SIGKILL)
+        slot.until(lambda worker=worker: worker not in slot.workers())
+    answers = [json.loads(line) for line in slot.finish().splitlines() if line.startswith("{")]
+    assert answers[0]["error"] == "its workers died 3 times in epoch 1000000"
+    assert EpochResult.from_json(answers[1]["result"]).epoch == 1
