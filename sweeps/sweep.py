@@ -63,7 +63,7 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     from sweeps.front import save_front
     from sweeps.tracking import Tracking
 
-    plan, console = record.plan, Console()
+    plan, console = record.plan, wide_console()
     folder = (options.folder / plan.name).absolute()
     search = Search(record)
     outcome = search.outcome
@@ -141,7 +141,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
     """Print what would be done, after training one real step here."""
     from tce_core.training import Run, default_device
 
-    console = Console()
+    console = wide_console()
     space = parse_space(plan.space, plan.space_file)
     config = space.config(next(iter(space.baselines.values()), {}))
     run = Run(config, data, default_device())
@@ -218,6 +218,12 @@ class CheckpointKeeper:
         for trial in self.outcome.record.trials():
             if trial.state.is_finished() and trial.number not in keep:
                 (self.folder / f"trial-{trial.number:05d}.pt").unlink(missing_ok=True)
+
+
+def wide_console() -> Console:
+    """The terminal; in a file or a pipe, lines wide enough that tables need not be folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
 
 
 @contextlib.contextmanager

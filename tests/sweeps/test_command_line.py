@@ -299,8 +299,8 @@ def test_tracking_refuses_an_unknown_sweep(folder, capsys):
 # All of them
 
 FLAGS = {
-    run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --trials --epochs --confirm --seed
-        --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --storage
+    run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --trials --epochs --confirm
+        --seed --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --storage
         --tracking-uri --dry-run""",
     train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
     export.main: "--help --objective --out --all --storage",

@@ -70,14 +70,15 @@ class Command:
     """A running command in a POSIX session of its own, which all Ray processes that it starts belong to."""
 
     def __init__(self, folder, *arguments):
-        self.output = open(folder / "output.txt", "a+")
-        self.process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            cwd=folder,
-            stdout=self.output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self.output = folder / "output.txt"
+        with self.output.open("a") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *map(str, arguments)],
+                cwd=folder,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def members(self, title=""):
         """The session's living processes whose command line begins with `title`, by their ids."""
@@ -114,8 +115,7 @@ class Command:
             time.sleep(0.1)
 
     def text(self):
-        self.output.seek(0)
-        return self.output.read()
+        return self.output.read_text(encoding="utf-8")
 
     @staticmethod
     def _session(pid):
@@ -273,7 +273,7 @@ def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(t
 
 @pytest.mark.slow
 def test_a_trial_that_always_kills_its_workers_fails_and_the_next_one_trains(tmp_path, command, data):
-    """The group of one slot: its worker is killed whenever it has trained a little of trial 0, which would never end."""
+    """The group of one slot: its worker is killed whenever it has trained a little of trial 0, which never ends."""
     script = tmp_path / "deadly.py"
     script.write_text(DEADLY)
     settings = yaml.safe_load(SPACE)["trial"] | {"epochs": 10**6, "steps_per_epoch": 1}
