@@ -7,7 +7,7 @@ from tce_core.config import TILTED, TrialConfig, parse_config
 from tce_core.errors import UserError
 from tce_core.losses import LOSSES
 
-# What arXiv 2103.14051, section 4, states about its training.
+# The recipe of arXiv 2103.14051 that the defaults promise, with DeepLabv3+'s usual settings where it gives none.
 PAPER = {
     "momentum": 0.9,
     "weight_decay": 5e-4,
