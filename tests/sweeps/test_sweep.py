@@ -244,7 +244,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     model.load_state_dict(safetensors.torch.load_file(folder / "best.safetensors"), strict=True)
     model = model.to(memory_format=torch.channels_last)
     confusion, _ = evaluate(model, open_dataset(tmp_path / "tiny").val, torch.device("cpu"))
-    assert fairness_report(iou_from_confusion(confusion)).miou == pytest.approx(best["measured"]["miou"], abs=1e-3)
+    assert fairness_report(iou_from_confusion(confusion)).miou == pytest.approx(best["measured"]["miou"], abs=1e-6)
 
 
 def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(tmp_path, command, data, load):
