@@ -61,7 +61,7 @@ class WorkerGroup:
 
     def close(self) -> None:
         ray.get(self.mailbox.stop.remote())
-        self.trainer.join(timeout=30)
+        self.trainer.join(timeout=5)  # what lingers ends with this process, its owner
         ray.kill(self.mailbox)
 
     def _train(self) -> None:
