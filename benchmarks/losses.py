@@ -7,6 +7,7 @@ within its round, and the table shows the median over rounds.
 """
 
 import argparse
+import ctypes
 import statistics
 import time
 from collections.abc import Callable
@@ -83,11 +84,16 @@ def peak_memory(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels
         before = torch.cuda.memory_allocated()
         run(loss, logits, labels)
         return torch.cuda.max_memory_allocated() - before
-    return max(_peak_resident(lambda: run(loss, logits, labels)) for _ in range(3))
+    peaks = []
+    for _ in range(3):
+        logits.grad = None
+        peaks.append(_peak_resident(lambda: run(loss, logits, labels)))
+    return statistics.median(peaks)
 
 
 def _peak_resident(work: Callable[[], object]) -> float:
     """Growth of this process's resident memory at its peak (Linux: the high-water mark can be reset)."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what earlier losses freed, lest this one reuse it unseen
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = _status("VmRSS")
