@@ -92,9 +92,7 @@ class Record:
         try:
             study = optuna.create_study(storage=_open(storage), study_name=plan.name, directions=directions)
         except optuna.exceptions.DuplicatedStudyError:
-            raise UserError(
-                f"sweep '{plan.name}' already exists in {storage}; go on with --resume, or choose another --name"
-            ) from None
+            raise taken(storage, plan.name) from None
         study.set_metric_names([measure.name for measure in plan.objectives.pair])
         study.set_user_attr("plan", asdict(plan))
         return cls(study)
@@ -174,6 +172,10 @@ class Record:
     def _refresh(self, number: int) -> TrialRecord:
         self._trials[number] = _trial_record(self.study.get_trials(deepcopy=False)[number])
         return self._trials[number]
+
+
+def taken(storage: str, name: str) -> UserError:
+    return UserError(f"sweep '{name}' already exists in {storage}; go on with --resume, or choose another --name")
 
 
 def _is_missing_file(storage: str) -> bool:

@@ -17,7 +17,7 @@ from search_spaces.space import Sampler, load_space
 from sweeps.command import INTERRUPTED, Parser, amount, fraction, natural, positive, run_command
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.objectives import MEASURES
-from sweeps.record import Plan, Record
+from sweeps.record import Plan, Record, taken
 from sweeps.sweep import Options, cluster, dry_run, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
@@ -108,9 +108,7 @@ def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
         UserError: a name that is taken, a space or an override that is not valid.
     """
     if options.name in Record.names(options.storage):
-        raise UserError(
-            f"sweep '{options.name}' already exists in {options.storage}; go on with --resume, or choose another --name"
-        )
+        raise taken(options.storage, options.name)
     builtin = options.dataset == BUILT_IN
     overrides = [*options.set, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
     space_name = options.space or ("streets" if builtin else "tce")
@@ -166,7 +164,6 @@ def _options(options: argparse.Namespace) -> Options:
     return Options(
         address=options.address,
         concurrent=options.concurrent,
-        storage=options.storage,
         tracking_uri=options.tracking_uri,
         folder=Path("runs"),
     )

@@ -21,7 +21,7 @@ from sweeps.outcome import Outcome
 from sweeps.record import Plan, Record
 from sweeps.search import Search
 from sweeps.view import View, summary
-from sweeps.workers import GroupSettings
+from sweeps.workers import GroupSettings, checkpoint_path
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 
@@ -32,7 +32,6 @@ class Options:
 
     address: str | None
     concurrent: int | None
-    storage: str
     tracking_uri: str
     folder: Path
 
@@ -119,10 +118,10 @@ def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners:
 
 
 def preflight(plan: Plan, data: Dataset) -> None:
-    """Build the model of every encoder and the loss of every baseline once, so that bad settings fail now, not later.
+    """Build the model of every encoder once and share out the batch, so that bad settings fail now, not later.
 
     Raises:
-        UserError: an encoder, weights, batch size or loss that cannot be used.
+        UserError: an encoder, weights or a batch size that cannot be used.
     """
     from tce_core.model import build_model
     from tce_core.training import share_of_batch
@@ -217,7 +216,7 @@ class CheckpointKeeper:
         keep = {trial.number for trial in self.outcome.front()}
         for trial in self.outcome.record.trials():
             if trial.state.is_finished() and trial.number not in keep:
-                (self.folder / f"trial-{trial.number:05d}.pt").unlink(missing_ok=True)
+                checkpoint_path(self.folder, trial.number).unlink(missing_ok=True)
 
 
 def wide_console() -> Console:

@@ -17,12 +17,14 @@ from sweeps.cluster import slots_that_fit, start_ray
 from sweeps.command import Parser, amount, natural, positive, run_command
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.export import read_export
-from sweeps.workers import GroupSettings, WorkerGroup
+from sweeps.workers import GroupSettings, WorkerGroup, checkpoint_path
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.fairness import class_table
 from tce_core.results import EpochResult
+
+TRIAL = 0  # the number of the only trial of a group that trains one configuration
 
 
 def parser() -> Parser:
@@ -104,7 +106,7 @@ def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -
         workers = WorkerGroup(group)
         first = epochs_done(Path(group.checkpoints), config) or 1
         for epoch in range(first, config.epochs + 1):
-            answer = workers.advance(0, config.model_dump(mode="json"), epoch)
+            answer = workers.advance(TRIAL, config.model_dump(mode="json"), epoch)
             if "error" in answer:
                 raise UserError(f"training failed in epoch {epoch}: {answer['error']}")
             result = EpochResult.from_json(answer["result"])
@@ -122,7 +124,7 @@ def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -
 
 def epochs_done(folder: Path, config: TrialConfig) -> int:
     """How far an interrupted run of the same configuration came."""
-    path = folder / "trial-00000.pt"
+    path = checkpoint_path(folder, TRIAL)
     if not path.exists():
         return 0
     from tce_core.checkpoint import load_checkpoint
@@ -150,7 +152,7 @@ def save_weights(path: Path, checkpoints: Path, config: TrialConfig, data: Datas
         "classes": json.dumps(data.class_names),
         "dataset_fingerprint": data.fingerprint,
     }
-    export_weights(checkpoints / "trial-00000.pt", path, metadata)
+    export_weights(checkpoint_path(checkpoints, TRIAL), path, metadata)
 
 
 if __name__ == "__main__":

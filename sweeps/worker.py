@@ -11,6 +11,7 @@ import ray.train.torch
 import torch
 
 from sweeps.mailbox import STOP, Order
+from sweeps.workers import checkpoint_path
 from tce_core.config import parse_config
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
@@ -65,7 +66,7 @@ class Bench:
         if reached is None or reached > order.epoch:
             self.clear()
             config = parse_config(order.config, f"trial {order.trial}")
-            checkpoint = self.checkpoints / f"trial-{order.trial:05d}.pt"
+            checkpoint = checkpoint_path(self.checkpoints, order.trial)
             self.results = train(config, self.data, checkpoint=checkpoint, device=ray.train.torch.get_device())
             self.trial = order.trial
         while self.last is None or self.last.epoch < order.epoch:

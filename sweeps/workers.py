@@ -4,6 +4,7 @@ import threading
 import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -29,6 +30,11 @@ class GroupSettings:
     def resources_per_worker(self) -> dict[str, float]:
         gpu = {"GPU": self.gpus_per_worker} if self.gpus_per_worker else {}
         return {"CPU": self.cpus_per_worker, **gpu}
+
+
+def checkpoint_path(folder: str | Path, trial: int) -> Path:
+    """Where a trial's checkpoint is, below the folder of `GroupSettings.checkpoints`."""
+    return Path(folder) / f"trial-{trial:05d}.pt"
 
 
 class WorkerGroup:

@@ -2,7 +2,6 @@
 
 import shutil
 
-import optuna
 import pytest
 
 from search_spaces.space import load_space, parse_space
@@ -22,14 +21,6 @@ SPACE = {
         "lr": {"low": 0.01, "high": 0.1, "points": 2},
     },
 }
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """An SQLite file with Optuna's tables and nothing in them: making them takes seconds."""
-    path = tmp_path_factory.mktemp("optuna") / "empty.db"
-    optuna.storages.RDBStorage(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture

@@ -40,14 +40,6 @@ def result(epoch, iou=(0.9, math.nan, 0.5, 0.1)):
     return EpochResult(epoch, 1 / 3, 0.1, iou, {"miou": (0.1, 0.7)}, (0.25, 0.75), 2.5, 0.5)
 
 
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """An SQLite file with Optuna's tables and nothing in them: making them takes seconds."""
-    path = tmp_path_factory.mktemp("optuna") / "empty.db"
-    optuna.storages.RDBStorage(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
 def storage(tables, tmp_path):
     shutil.copy(tables, tmp_path / "sweeps.db")

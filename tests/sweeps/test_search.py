@@ -5,7 +5,6 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 
-import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -32,14 +31,6 @@ def result(epoch, miou=0.5, worst=0.1):
 
 def ious(*values):
     return EpochResult(EPOCHS, 0.5, 0.01, values, {}, None, 1.0, 0.1)
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory):
-    """An SQLite file with Optuna's tables and nothing in them: making them takes seconds."""
-    path = tmp_path_factory.mktemp("optuna") / "empty.db"
-    optuna.storages.RDBStorage(f"sqlite:///{path}")
-    return path
 
 
 @pytest.fixture
