@@ -53,6 +53,20 @@ def fraction(text: str) -> float:
     return value
 
 
+def share(text: str) -> float:
+    value = fraction(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0")
+    return value
+
+
+def hours(text: str) -> float:
+    value = amount(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> int:
     """Run `main`; bad input becomes one line on stderr and exit code 2, Ctrl-C 130."""
     try:

@@ -12,18 +12,20 @@ from tce_core.fairness import FairnessReport
 
 
 def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoint]:
-    """Every candidate, in order of its number: mIoU across, the fairness measure upwards."""
+    """Every candidate and stopped trial, in order of its number: mIoU across, the fairness measure upwards."""
     front = {trial.number for trial in outcome.front()}
     choice = outcome.choose()
     across, upwards = outcome.objectives.pair
     points = []
-    for trial in outcome.candidates():
+    for trial in _drawn(outcome):
         report, intervals = trial.last.report, trial.last.intervals
         details = {
             key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in trial.params.items()
         }
         details["worst class"] = f"{class_names[report.worst_class]} ({report.worst_iou:.4f})"
-        details["epochs"] = str(trial.last.epoch)
+        details["epochs"] = f"{trial.epoch} of {trial.config['epochs']}"
+        if trial.reason is not None:
+            details["stopped"] = trial.reason
         points.append(
             FrontPoint(
                 number=trial.number,
@@ -33,6 +35,7 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 y=upwards.of(report),
                 on_front=trial.number in front,
                 recommended=choice is not None and trial.number == choice.trial.number,
+                stopped=trial.stopped,
                 details=details,
                 interval_x=intervals.get(across.name),
                 interval_y=intervals.get(upwards.name),
@@ -42,10 +45,14 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
 
 
 def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[Any]]:
-    """The candidates as `columns` and rows of `data`, the front first, each part by falling mIoU; absent is None."""
+    """The trials as `columns` and rows of `data`; absent is None.
+
+    First the front, then the other candidates, then those that were stopped, each part by falling mIoU. `epochs` says
+    after how many a trial was measured.
+    """
     front = {trial.number for trial in outcome.front()}
     choice = outcome.choose()
-    trials = sorted(outcome.candidates(), key=lambda t: (t.number not in front, -t.last.report.miou, t.number))
+    trials = sorted(_drawn(outcome), key=lambda t: (t.stopped, t.number not in front, -t.last.report.miou, t.number))
     params = list(dict.fromkeys(key for trial in trials for key in _settings(trial)))
     columns: list[str] = []
     data: list[list[Any]] = []
@@ -55,6 +62,8 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
             "number": trial.number,
             "role": trial.role,
             "label": trial.label,
+            "state": "stopped" if trial.stopped else "complete",
+            "epochs": trial.epoch,
             "on_front": trial.number in front,
             "recommended": choice is not None and trial.number == choice.trial.number,
             **measures(report),
@@ -78,6 +87,11 @@ def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> No
     figure.update_layout(width=None, height=None, autosize=True)  # as large as the window, or the pane in MLflow
     figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front", default_height="95vh")
     save_front_png(points, folder / "front.png", title, y_name=y_name, y_minimize=y_minimize)
+
+
+def _drawn(outcome: Outcome) -> list[TrialRecord]:
+    """The candidates, and the trials that were stopped before they could become one."""
+    return [trial for trial in outcome.record.trials("baseline", "search") if trial.complete or trial.stopped]
 
 
 def _settings(trial: TrialRecord) -> dict[str, Any]:

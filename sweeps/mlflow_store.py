@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -51,18 +52,20 @@ class Mirror:
         self.next_drawing = 0.0  # a picture takes a second: at once at first, then for a tenth of the time at most
         self.runs: dict[int, Shown] = {}
         for run in self._find(view.identity):
-            number = int(run.data.tags.get("trial", SWEEP))
-            shown = Shown(run.info.run_id, run.info.status, run.data.tags, set(run.data.params), self._marks(run))
-            self.runs.setdefault(number, shown)
+            trial = run.data.tags.get("trial")
+            if trial is None or trial.isdecimal():  # tags can be edited in the UI
+                shown = Shown(run.info.run_id, run.info.status, run.data.tags, set(run.data.params), self._marks(run))
+                self.runs.setdefault(SWEEP if trial is None else int(trial), shown)
 
     def show(self, view: SweepView, status: str | None, best_path: Path | None) -> None:
-        """Bring all up to date. `status`: of the sweep's run; None: as it ended before, else as the record tells."""
+        """Bring all up to date. `status`: of the sweep's run; None: as the record tells, or how it was interrupted."""
         sweep = view.sweep()
         self._write(SWEEP, sweep)
-        for number in range(len(view.started)):
+        for number in range(len(view.trials)):
             self.show_trial(view, number)
-        ended_before = self.runs[SWEEP].status if self.runs[SWEEP].status in ENDED else None
-        self._set_status(SWEEP, status or ended_before or sweep.status, sweep.ended)
+        before = self.runs[SWEEP].status
+        interrupted = sweep.status not in ENDED and before in ENDED
+        self._set_status(SWEEP, status or (before if interrupted else sweep.status), sweep.ended)
         self._upload(view, best_path)
 
     def show_trial(self, view: SweepView, number: int) -> None:
@@ -81,7 +84,7 @@ class Mirror:
         return runs
 
     def _marks(self, run: Any) -> set[tuple[str, int]]:
-        names = {"miou", "hypervolume", "best_miou"} & run.data.metrics.keys()
+        names = {"seconds", "hypervolume", "best_miou"} & run.data.metrics.keys()
         history = [metric for name in names for metric in self.client.get_metric_history(run.info.run_id, name)]
         return {(metric.key, metric.step) for metric in history}
 
@@ -174,6 +177,7 @@ def connect(uri: str) -> Any:
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised as well, and that is enough
+    _open_database(uri)
     return MlflowClient(uri)
 
 
@@ -181,7 +185,27 @@ def artifact_location(uri: str) -> str | None:
     """Where a new experiment keeps its files: `mlartifacts` beside an SQLite store; a server decides for itself."""
     if not uri.startswith("sqlite:///"):
         return None
-    return (Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute().parent / "mlartifacts").as_uri()
+    return (_sqlite_file(uri).parent / "mlartifacts").as_uri()
+
+
+def _open_database(uri: str) -> None:
+    """Raise at once if `uri` is of a database that cannot be opened; MLflow would try for two minutes."""
+    from mlflow.store.db.db_types import DATABASE_ENGINES
+    from sqlalchemy import create_engine
+
+    if re.split("[:+]", uri)[0] not in DATABASE_ENGINES:
+        return
+    if uri.startswith("sqlite:///"):
+        _sqlite_file(uri).parent.mkdir(parents=True, exist_ok=True)  # as MLflow does
+    engine = create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
+
+
+def _sqlite_file(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute()
 
 
 def _user() -> str:

@@ -8,20 +8,19 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 from optuna.trial import TrialState
 
 from sweeps.front import measures
 from sweeps.objectives import MEASURES
-from sweeps.outcome import Outcome
-from sweeps.pareto import hypervolume_history
+from sweeps.outcome import Outcome, ended_at
 from sweeps.record import TrialRecord
-from tce_core.fairness import class_table
+from sweeps.view import spent
+from tce_core.fairness import FairnessReport, class_table
 from tce_core.results import EpochResult
 
 LONGEST = 5000  # characters in a tag; MLflow refuses more than 8000
 TABLES = json.dumps([{"path": "front.json", "type": "table"}])  # so that the file is shown as one
-STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.FAIL: "FAILED"}
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAIL: "FAILED"}
 
 
 @dataclass(frozen=True)
@@ -57,26 +56,31 @@ class SweepView:
     def __init__(self, outcome: Outcome, class_names: Sequence[str]) -> None:
         self.outcome, self.record, self.plan = outcome, outcome.record, outcome.record.plan
         self.class_names, self.class_keys = class_names, metric_keys(class_names)
+        self.trials = self.record.trials()
+        self.history = outcome.history()
+        self.candidates = {trial.number for trial in self.history[0]}
+        self.front = {trial.number for trial in outcome.front()}
+        self.choice = outcome.choose()
+        # The times come last: the sweep goes on meanwhile, and whatever was found above has to have one.
         frozen = self.record.study.get_trials(deepcopy=False)
         self.started = [_milliseconds(trial.datetime_start) or 0 for trial in frozen]
         self.ended = [_milliseconds(trial.datetime_complete) for trial in frozen]
-        self.candidates = {trial.number for trial in outcome.candidates()}
-        self.front = {trial.number for trial in outcome.front()}
-        self.choice = outcome.choose()
         # The moment it began tells a sweep from another of the same name in another record.
         begun = frozen[0].datetime_start.isoformat() if frozen and frozen[0].datetime_start else ""
         self.identity = {"sweep": self.plan.name, "begun": begun}
 
     @property
     def empty(self) -> bool:
-        return not self.started
+        return not self.trials
 
     def trial(self, number: int) -> RunView:
-        trial = self.record[number]
+        trial = self.trials[number]
         tags = {**self.identity, "trial": str(number), "role": trial.role, "label": trial.label[:LONGEST]}
         tags["state"] = trial.state.name
         if trial.results:
-            tags["worst_class"] = self.class_names[trial.last.report.worst_class]
+            tags["epochs"] = str(trial.epoch)
+        if trial.results and (report := _report(trial.last)) is not None:
+            tags["worst_class"] = self.class_names[report.worst_class]
         if trial.reason is not None:
             tags["reason"] = trial.reason[:LONGEST] or "unknown"
         if trial.of is not None:
@@ -95,7 +99,7 @@ class SweepView:
         )
 
     def sweep(self) -> RunView:
-        """Its status is what the record tells: RUNNING while a trial is."""
+        """Its status is what the record tells: RUNNING until it has come to its end, be it interrupted or not."""
         plan = asdict(self.plan)
         del plan["space"], plan["versions"]
         ends = [end for end in self.ended if end is not None]
@@ -106,7 +110,7 @@ class SweepView:
             tags["mlflow.note.content"] = self._note()[:LONGEST]
         return RunView(
             name=self.plan.name,
-            status="FINISHED" if len(ends) == len(self.ended) else "RUNNING",
+            status="FINISHED" if self.record.finished else "RUNNING",
             started=min(self.started),
             ended=max(ends, default=None),
             tags=tags,
@@ -128,30 +132,26 @@ class SweepView:
         Trials that run side by side do not finish in the order of their numbers; a history that only ever grows
         cannot follow the numbers.
         """
-        trials = sorted(self.outcome.candidates(), key=lambda trial: (self.ended[trial.number] or 0, trial.number))
-        if not trials:
+        trials, volumes = self.history
+        steps, time = [], 0
+        for i, (trial, volume) in enumerate(zip(trials, volumes, strict=True), start=1):
+            time = max(time, self.ended[trial.number] or 0)  # a clock may be set back
+            steps.append(Step(i, time, {"hypervolume": volume, "epochs_spent": float(ended_at(trial))}))
+        if not steps:
             return []
-        objectives = self.outcome.objectives
-        values = np.array([objectives.values(trial.last.report) for trial in trials])
-        worst = [0.0 if up else 1.0 for up in objectives.maximize]
-        history = hypervolume_history(values, worst, objectives.maximize)
-        times = [self.ended[trial.number] or 0 for trial in trials]
-        steps = [
-            Step(i, time, {"hypervolume": float(volume)})
-            for i, (time, volume) in enumerate(zip(times, history, strict=True), start=1)
-        ]
         if self.choice is not None:
             best = {f"best_{name}": value for name, value in measures(self.choice.trial.last.report).items()}
             best["best_trial"] = float(self.choice.trial.number)
-            steps.append(Step(len(trials), times[-1], best))
+            steps.append(Step(len(trials), time, best))
         return steps
 
     def _note(self) -> str:
-        """The description of the sweep's run, in Markdown: what is recommended, and what it does for each class."""
+        """The description of the sweep's run, in Markdown: what is recommended, what it took, what each class gains."""
         assert self.choice is not None
         trial, baseline = self.choice.trial, self.choice.baseline
         lines = [f"**Recommended:** trial {trial.number}, `{trial.label}`", ""]
         lines += [f"- {MEASURES[name].title} {_figure(trial.last, name)}" for name in measures(trial.last.report)]
+        lines += ["", spent(self.record)]
         if baseline is None or baseline.number == trial.number:
             return "\n".join(lines)
         lines += ["", f"IoU of each class beside the baseline `{baseline.label}` (trial {baseline.number}):", ""]
@@ -166,14 +166,24 @@ def metric_keys(class_names: Sequence[str]) -> list[str]:
 
 
 def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]:
-    report = result.report
-    values = measures(report) | {"worst_class": float(report.worst_class)}
+    # First what is always there: it marks the step.
+    values = {"seconds": result.train_seconds + result.evaluation_seconds}
+    values |= {"train_loss": result.train_loss, "lr": result.lr}
+    report = _report(result)
+    if report is not None:
+        values |= measures(report) | {"worst_class": float(report.worst_class)}
     for name, (low, high) in result.intervals.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
-    values |= {"train_loss": result.train_loss, "lr": result.lr}
-    values["seconds"] = result.train_seconds + result.evaluation_seconds
     values |= dict(zip(class_keys, result.iou, strict=True))
     return {key: value for key, value in values.items() if math.isfinite(value)}  # an absent class has no IoU
+
+
+def _report(result: EpochResult) -> FairnessReport | None:
+    """None if no class has an IoU; such a trial fails."""
+    try:
+        return result.report
+    except ValueError:
+        return None
 
 
 def _figure(result: EpochResult, name: str) -> str:

@@ -27,7 +27,7 @@ class Outcome:
         self.record, self.objectives = record, objectives
 
     def candidates(self) -> list[TrialRecord]:
-        """Completed baselines and searched trials: what the front is made of."""
+        """Baselines and searched trials that had their full budget: what the front is made of."""
         return [trial for trial in self.record.trials("baseline", "search") if trial.complete]
 
     def front(self) -> list[TrialRecord]:
@@ -41,18 +41,22 @@ class Outcome:
             (t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: self.objectives.values(t.last.report)
         )
 
-    def hypervolumes(self) -> list[float]:
-        """Best-so-far hypervolume after each candidate, in order of their numbers, against the worst values."""
-        values = self._values(self.candidates())
-        if not len(values):
-            return []
+    def history(self) -> tuple[list[TrialRecord], list[float]]:
+        """How the front grew: the candidates in the order they ended, and the hypervolume after each.
+
+        It is that beyond the worst values there are. The order is that of epochs spent, which no clock can upset.
+        """
+        trials = sorted(self.candidates(), key=lambda trial: (ended_at(trial), trial.number))
+        if not trials:
+            return [], []
         reference = np.array([0.0 if up else 1.0 for up in self.objectives.maximize])
-        return [float(v) for v in hypervolume_history(values, reference, self.objectives.maximize)]
+        volumes = hypervolume_history(self._values(trials), reference, self.objectives.maximize)
+        return trials, volumes.tolist()
 
     def reference(self) -> TrialRecord | None:
         """The first baseline, against which gains and costs are counted; None until it has completed."""
         label = next(iter(self.record.plan.space.get("baselines") or {}), None)
-        return next((t for t in self.candidates() if t.role == "baseline" and t.label == label), None)
+        return next((t for t in self.record.trials("baseline") if t.complete and t.label == label), None)
 
     def choose(self) -> Choice | None:
         """The recommended trial: the best by the leading measure that keeps the guard above its floor.
@@ -76,3 +80,8 @@ class Outcome:
 
     def _values(self, trials: Sequence[TrialRecord]) -> npt.NDArray[np.float64]:
         return np.array([self.objectives.values(trial.last.report) for trial in trials])
+
+
+def ended_at(trial: TrialRecord) -> int:
+    """Epochs that the whole sweep had spent when the trial ended."""
+    return trial.ended.epochs if trial.ended is not None else 0

@@ -1,4 +1,4 @@
-"""The trade-off, drawn: every trial, the front, the baselines and the recommended point.
+"""The trade-off, drawn: every trial, the front, the baselines, the recommended point, and what was stopped early.
 
 One picture, two media: `front_figure` is interactive (plotly), `save_front_png` is for print (matplotlib). What is
 drawn where is worked out once, in plain numbers, for both.
@@ -47,6 +47,8 @@ class FrontPoint:
     interval_x: tuple[float, float] | None = None
     interval_y: tuple[float, float] | None = None
     """Lower and upper end of the 95% confidence interval, as of `interval_x`."""
+    stopped: bool = False
+    """Before its full budget: it is no candidate, and is shown by what it measured last."""
 
 
 def front_figure(
@@ -64,7 +66,7 @@ def front_figure(
     figure.update_layout(xaxis_range=x_limits, yaxis_range=y_limits)
     for name, color, (x, y) in _lines(points, curve):
         figure.add_scatter(x=x, y=y, mode="lines", name=name, hoverinfo="skip", line={"color": color, "width": 1.5})
-    for layer in _layers(points):
+    for layer in _layers(points, x_limits, y_limits):
         edge = {"color": layer.color if layer.hollow else BLACK, "width": layer.edge}
         style = {"color": layer.color, "size": PIXELS * layer.size, "opacity": layer.opacity, "line": edge}
         dots = figure.add_scatter(x=[p.x for p in layer.points], y=[p.y for p in layer.points], mode="markers").data[-1]
@@ -93,7 +95,7 @@ def save_front_png(
     axes.set(xlim=x_limits, ylim=y_limits)
     for name, color, (x, y) in _lines(points, curve):
         axes.plot(x, y, color=color, lw=1.2, label=name)
-    for layer in _layers(points):
+    for layer in _layers(points, x_limits, y_limits):
         x, y = [point.x for point in layer.points], [point.y for point in layer.points]
         fill, edge = ("none", layer.color) if layer.hollow else (layer.color, BLACK)
         (dots,) = axes.plot(x, y, MARKERS[layer.symbol], label=layer.name, color=layer.color, alpha=layer.opacity)
@@ -113,13 +115,6 @@ def save_front_png(
     figure.savefig(path)
 
 
-def history_figure(hypervolumes: Sequence[float], title: str) -> go.Figure:
-    """How the hypervolume of the front grew, trial after finished trial (`pareto.hypervolume_history`)."""
-    figure = go.Figure(layout=_plotly_layout(title, "finished trials", "hypervolume of the front"))
-    line = {"color": BLUE, "width": 2, "shape": "hv"}
-    return figure.add_scatter(x0=1, dx=1, y=list(hypervolumes), mode="lines+markers", line=line)
-
-
 class _Layer(NamedTuple):
     name: str
     points: list[FrontPoint]
@@ -131,10 +126,14 @@ class _Layer(NamedTuple):
     opacity: float = 1.0
 
 
-def _layers(points: Sequence[FrontPoint]) -> list[_Layer]:
+def _layers(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits) -> list[_Layer]:
     """The groups of markers, from the back to the front; a baseline's shape comes round again when they run out."""
-    dots, baselines = ([p for p in points if p.role == role] for role in ("search", "baseline"))
+    dots, baselines = ([p for p in points if p.role == role and not p.stopped] for role in ("search", "baseline"))
+    early = [p for p in points if p.stopped]
+    beyond = sum(not (x_limits[0] <= p.x <= x_limits[1] and y_limits[0] <= p.y <= y_limits[1]) for p in early)
+    name = "stopped early" + f" ({beyond} out of view)" * bool(beyond)
     layers = [
+        _Layer(name, early, "circle", GREY, 5, hollow=True, edge=1, opacity=0.7),
         _Layer("trial", [p for p in dots if not p.on_front], "circle", GREY, 6, opacity=0.6),
         _Layer("trial on the front", [p for p in dots if p.on_front], "circle", BLUE, 7),
     ]
@@ -151,16 +150,24 @@ def _lines(points: Sequence[FrontPoint], curve: Polyline) -> list[tuple[str, str
 
 
 def _limits(points: Sequence[FrontPoint]) -> tuple[Limits, Limits]:
-    """The ranges of the two axes: all points and intervals, with room around them."""
+    """The ranges of the two axes: all points and intervals, with room around them.
 
-    def padded(values: list[float]) -> Limits:
-        low, high = min(values, default=0.0), max(values, default=1.0)
+    Trials that were stopped after few epochs may lie far from the others. So that these are not squeezed into a corner,
+    an axis is lengthened for the stopped ones to either side by what it spans without them, and no further.
+    """
+
+    def limits(values: list[float], early: list[float]) -> Limits:
+        low, high = min(values or early, default=0.0), max(values or early, default=1.0)
+        span = max(high - low, 0.1)
+        inside = [value for value in early if low - span <= value <= high + span]
+        low, high = min([low, *inside]), max([high, *inside])
         room = max(0.08 * (high - low), 0.01)
         return low - room, high + room
 
-    x = [end for p in points for end in (p.x, *(p.interval_x or ()))]
-    y = [end for p in points for end in (p.y, *(p.interval_y or ()))]
-    return padded(x), padded(y)
+    full, early = [p for p in points if not p.stopped], [p for p in points if p.stopped]
+    x = [end for p in full for end in (p.x, *(p.interval_x or ()))]
+    y = [end for p in full for end in (p.y, *(p.interval_y or ()))]
+    return limits(x, [p.x for p in early]), limits(y, [p.y for p in early])
 
 
 def _staircase(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits, y_minimize: bool) -> Polyline:
@@ -180,7 +187,7 @@ def _staircase(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits,
 
 def _bars(points: Sequence[FrontPoint]) -> Polyline:
     """The intervals as lines from end to end: a percentile interval need not hold its point, so no plus and minus."""
-    shown = [p for p in points if p.on_front or p.recommended or p.role == "baseline"]
+    shown = [p for p in points if p.on_front or p.recommended or _is_baseline(p)]
     ends = [(x, p.y) for p in shown if p.interval_x for x in (*p.interval_x, math.nan)]
     ends += [(p.x, y) for p in shown if p.interval_y for y in (*p.interval_y, math.nan)]
     return [x for x, _ in ends], [y for _, y in ends]
@@ -197,13 +204,18 @@ def _labels(
 
     names: dict[Spot, list[str]] = {}  # points on the same spot share a label
     for point in sorted(points, key=lambda p: not p.recommended):
-        if point.recommended or point.role == "baseline":
+        if point.recommended or _is_baseline(point):
             names.setdefault((point.x, point.y), []).append(point.label)
     texts = [", ".join(labels) for labels in names.values()]
     border = points_along([place(x, y) for x, y in zip(*curve, strict=True)], step=font)
     obstacles = [place(p.x, p.y) for p in points] + border
     offsets = place_labels([place(*spot) for spot in names], texts, obstacles, room, font)
     return list(zip(texts, names, offsets, strict=True))
+
+
+def _is_baseline(point: FrontPoint) -> bool:
+    """To be compared with: one that was stopped is not."""
+    return point.role == "baseline" and not point.stopped
 
 
 def _axis_title(name: str, minimize: bool = False) -> str:

@@ -1,26 +1,42 @@
-"""What to try next: Optuna's samplers over the searched trials, reproducible through interruptions.
+"""What to try next: Optuna's samplers over what the searched trials have shown, reproducible through interruptions.
 
 The sampler sees an in-memory copy of the searched trials only; baselines and confirming runs lie outside the space.
-Copy and sampler are made anew for each proposal, the sampler seeded by (sweep seed, trial number), since either may
-keep notes that a restart loses (NSGA-II does): a sweep that was killed and resumed proposes what an unbroken one would
-have.
+Copy and sampler are made anew for each proposal, the sampler seeded by (sweep seed, place), since either may keep notes
+that a restart loses (NSGA-II does): a sweep that was killed and resumed proposes what an unbroken one would have.
 """
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import moocore
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.space import Choices, Range, Space
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+MEMORY = 200
+"""How many trials a sampler is shown; with more, the best and the latest. Keeps the time of an ask from growing."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the sampler is told of one earlier proposal."""
+
+    params: Mapping[str, Any]
+    values: tuple[float, float] | None = None
+    """The last ones measured, at whatever epoch the trial was stopped; None: it is running, or it failed."""
+    failed: bool = False
+    shortfall: float | None = None
+    """How far it is from keeping the guard; 0 or less: it keeps it. None: there is nothing to keep yet."""
+    system_attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,51 +47,71 @@ class Proposal:
 
 
 class Proposer:
-    """Asks a sampler; `trials` are the searched trials of the record so far, in order."""
+    """Asks a sampler for the next configuration, given what the earlier ones came to."""
 
-    def __init__(self, space: Space, sampler: str, seed: int, maximize: Iterable[bool], trials: list[FrozenTrial]):
-        self.space, self.sampler, self.seed = space, sampler, seed
-        self.directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in maximize]
-        self.memory = self._study(trials)
+    def __init__(
+        self, space: Space, sampler: str, seed: int, maximize: Sequence[bool], first: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """`first`: configurations to propose before any of the sampler's, such as those of an earlier sweep."""
+        self.space, self.sampler, self.seed, self.maximize = space, sampler, seed, tuple(maximize)
+        self.first = [*first, *(space.grid() if sampler == "grid" else [])]
+        self.distributions = {name: distribution_of(dimension) for name, dimension in space.space.items()}
 
-    def next(self) -> Proposal | None:
-        """The next configuration to try; None when a grid is used up."""
-        self.memory = self._study(self.memory.get_trials(deepcopy=False))
-        number = len(self.memory.get_trials(deepcopy=False))
-        if self.sampler == "grid":
-            grid = self.space.grid()
-            if number >= len(grid):
-                return None
-            self.memory.enqueue_trial(grid[number])
-        self.memory.sampler = make_sampler(
-            self.sampler, int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+    def next(self, earlier: Sequence[Observation]) -> Proposal | None:
+        """The next configuration to try, after those `earlier` proposed, in their order; None: a grid is used up."""
+        place = len(earlier)
+        if self.sampler == "grid" and place >= len(self.first):
+            return None
+        seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
+        study = optuna.create_study(
+            directions=[StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in self.maximize],
+            sampler=make_sampler(self.sampler, seed),
         )
-        trial = self.memory.ask()
+        if place < len(self.first):
+            study.enqueue_trial(dict(self.first[place]))
+        elif self.sampler not in ("random", "grid"):  # which look at nothing
+            study.add_trials([self._frozen(one) for one in self._remembered(earlier)])
+        trial = study.ask()
+        params: dict[str, Any] = {}
         for name, dimension in self.space.space.items():
-            if dimension.active(trial.params):
-                suggest(trial, name, dimension)
-        frozen = self.memory.get_trials(deepcopy=False)[number]
-        return Proposal(dict(frozen.params), dict(frozen.distributions), dict(frozen.system_attrs))
+            active = dimension.active(params)
+            if active or self.sampler == "gp":
+                value = suggest(trial, name, self.distributions[name])
+            if active:
+                params[name] = value
+        attrs = study.get_trials(deepcopy=False)[-1].system_attrs if self.sampler == "nsga2" else {}
+        return Proposal(params, {name: self.distributions[name] for name in params}, dict(attrs))
 
-    def _study(self, trials: list[FrozenTrial]) -> optuna.Study:
-        study = optuna.create_study(directions=self.directions, sampler=RandomSampler(self.seed))
-        study.add_trials(trials)
-        return study
+    def _remembered(self, earlier: Sequence[Observation]) -> list[Observation]:
+        """All of them, or the best and the latest, in their order. NSGA-II needs its ancestors, and asks in no time."""
+        if len(earlier) <= MEMORY or self.sampler == "nsga2":
+            return list(earlier)
+        measured = [i for i, one in enumerate(earlier) if one.values is not None]
+        values = np.array([earlier[i].values for i in measured]).reshape(-1, 2)
+        ranks = moocore.pareto_rank(values, maximise=list(self.maximize)) if measured else np.array([])
+        best = {measured[i] for i in np.argsort(ranks, kind="stable")[: MEMORY // 2]}
+        latest = [i for i in range(len(earlier)) if i not in best][len(best) - MEMORY :]
+        return [earlier[i] for i in sorted({*best, *latest})]
 
-    def tell(self, place: int, values: tuple[float, float] | None) -> None:
-        """The end of the proposal that came in this place (from 0); None if its trial failed."""
-        if values is None:
-            self.memory.tell(place, state=TrialState.FAIL)
-        else:
-            self.memory.tell(place, list(values))
+    def _frozen(self, one: Observation) -> FrozenTrial:
+        params = dict(one.params)
+        if self.sampler == "gp":  # which looks only at what all trials have: so what did not matter gets a fixed value
+            params = {name: params.get(name, middle(dist)) for name, dist in self.distributions.items()}
+        ended = TrialState.COMPLETE if one.values is not None else TrialState.RUNNING
+        return create_trial(
+            state=TrialState.FAIL if one.failed else ended,
+            params=params,
+            distributions={name: self.distributions[name] for name in params},
+            values=None if one.values is None else list(one.values),
+            system_attrs=dict(one.system_attrs),
+            constraints=None if one.shortfall is None else {"guard": one.shortfall},
+        )
 
 
-def suggest(trial: optuna.Trial, name: str, dimension: Range | Choices) -> None:
-    distribution = distribution_of(dimension)
+def suggest(trial: optuna.Trial, name: str, distribution: FloatDistribution | CategoricalDistribution) -> Any:
     if isinstance(distribution, FloatDistribution):
-        trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
-    else:
-        trial.suggest_categorical(name, distribution.choices)
+        return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+    return trial.suggest_categorical(name, distribution.choices)
 
 
 def distribution_of(dimension: Range | Choices) -> FloatDistribution | CategoricalDistribution:
@@ -84,13 +120,22 @@ def distribution_of(dimension: Range | Choices) -> FloatDistribution | Categoric
     return CategoricalDistribution(dimension.choices)
 
 
+def middle(distribution: FloatDistribution | CategoricalDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    low, high = distribution.low, distribution.high
+    return (low * high) ** 0.5 if distribution.log else (low + high) / 2
+
+
 def make_sampler(name: str, seed: int) -> BaseSampler:
     """`tpe`, `gp`, `nsga2` or `random`; `grid` enqueues its points, so its sampler is never asked."""
     if name == "tpe":
-        # Half of Optuna's default start-up: budgets here are tens of trials, not hundreds.
-        return TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=5)
+        return TPESampler(seed=seed, constant_liar=True)
     if name == "gp":
-        return GPSampler(seed=seed, n_startup_trials=5)
+        import torch
+
+        torch.set_num_threads(1)  # of this process: the trainings need the others, and the same sums come out again
+        return GPSampler(seed=seed)
     if name == "nsga2":
         return NSGAIISampler(seed=seed, population_size=12)
     return RandomSampler(seed)

@@ -1,21 +1,22 @@
 """The record of a sweep: one Optuna study. Everything else (MLflow, plots, exports) is derived from it.
 
 A study holds the sweep's plan in its attributes and every trial with its role, its full configuration, its result
-after each epoch and why it ended: COMPLETE at the full budget, FAIL with a reason. RUNNING means interrupted.
+after each epoch and how it ended: COMPLETE at the full budget, PRUNED if it was stopped before, FAIL if it could not go
+on. RUNNING means interrupted.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
 
 from sweeps.objectives import Objective, Objectives
+from sweeps.store import Store, sqlite_file
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
 
@@ -43,11 +44,38 @@ class Plan:
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
+    rungs: tuple[int, ...] = ()
+    """Epochs after which a searched trial must be among the best `keep` of those that got there; see `rungs`."""
+    keep: float = 0.5
+    patience: int | None = None
+    """Epochs without growth of the hypervolume after which no more trials are begun."""
+    max_epochs: int | None = None
+    """Of the whole sweep, baselines and confirming runs included."""
+    max_hours: float | None = None
+    warm_start: tuple[dict[str, Any], ...] = ()
+    """Configurations that are tried first."""
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
     def objectives(self) -> Objectives:
         return Objectives.led_by(self.objective, self.allowance)
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> "Plan":
+        """From JSON, which knows no tuples."""
+        return cls(**{**saved, "rungs": tuple(saved["rungs"]), "warm_start": tuple(saved["warm_start"])})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial came to its end, and what the sweep had spent by then."""
+
+    reason: str | None
+    """Why before the full budget; None at it."""
+    epochs: int
+    """Of all trials of the sweep together. Orders the ends of trials, whatever a clock says."""
+    seconds: float
+    """That the sweep had been at work, interruptions not counted."""
 
 
 @dataclass(frozen=True)
@@ -60,26 +88,53 @@ class TrialRecord:
     params: dict[str, Any]
     results: tuple[EpochResult, ...]
     values: tuple[float, float] | None
-    reason: str | None
+    """Of a COMPLETE trial."""
+    ended: Ended | None
     of: int | None
     """For a confirming run: the trial it repeats with another seed."""
+    system_attrs: dict[str, Any]
+    """The sampler's own notes."""
 
     @property
     def complete(self) -> bool:
         return self.state == TrialState.COMPLETE
 
     @property
+    def stopped(self) -> bool:
+        return self.state == TrialState.PRUNED
+
+    @property
     def last(self) -> EpochResult:
         return self.results[-1]
+
+    @property
+    def epoch(self) -> int:
+        """How many epochs are done."""
+        return self.results[-1].epoch if self.results else 0
+
+    @property
+    def reason(self) -> str | None:
+        return self.ended.reason if self.ended is not None else None
+
+
+class NotBegun(UserError):
+    """A study without a plan or a trial: its sweep was killed as it began."""
 
 
 class Record:
     """Reads and writes one sweep's study. Reading is cached: within a process only this object writes it."""
 
-    def __init__(self, study: optuna.Study) -> None:
-        self.study = study
-        self.plan = Plan(**study.user_attrs["plan"])
-        self._trials = {trial.number: _trial_record(trial) for trial in study.get_trials(deepcopy=False)}
+    def __init__(self, store: Store, study: optuna.Study) -> None:
+        self.store, self.study = store, study
+        self.plan = Plan.of(study.user_attrs["plan"])
+        self._trials: dict[int, TrialRecord] = {}
+        self._roles: dict[Role, list[int]] = {"baseline": [], "search": [], "confirm": []}
+        self.running: set[int] = set()
+        """Numbers of the trials that have begun and not ended."""
+        for frozen in study.get_trials(deepcopy=False):
+            self._keep(_trial_record(frozen))
+        self.epochs = sum(trial.epoch for trial in self._trials.values())
+        """Spent by all trials together."""
 
     @classmethod
     def create(cls, storage: str, plan: Plan) -> "Record":
@@ -89,13 +144,19 @@ class Record:
             UserError: a sweep of this name exists, or the storage cannot be used.
         """
         directions = [StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in plan.objectives.maximize]
-        try:
-            study = optuna.create_study(storage=_open(storage), study_name=plan.name, directions=directions)
-        except optuna.exceptions.DuplicatedStudyError:
-            raise taken(storage, plan.name) from None
-        study.set_metric_names([measure.name for measure in plan.objectives.pair])
-        study.set_user_attr("plan", asdict(plan))
-        return cls(study)
+        store = Store(storage)
+
+        def create() -> optuna.Study:
+            study = optuna.create_study(
+                storage=store.backend, study_name=plan.name, directions=directions, load_if_exists=True
+            )
+            if study.user_attrs or study.get_trials(deepcopy=False):
+                raise taken(storage, plan.name)
+            study.set_metric_names([measure.name for measure in plan.objectives.pair])
+            study.set_user_attr("plan", asdict(plan))  # last: what was killed before this is begun again
+            return study
+
+        return cls(store, store.call(create))
 
     @classmethod
     def load(cls, storage: str, name: str) -> "Record":
@@ -103,23 +164,42 @@ class Record:
 
         Raises:
             UserError: no sweep of this name; the message lists those that exist.
+            NotBegun: it was killed before its plan was recorded.
         """
         names = cls.names(storage)
         if name not in names:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
-        study = optuna.load_study(study_name=name, storage=_open(storage))
+        store = Store(storage)
+        study = store.call(lambda: optuna.load_study(study_name=name, storage=store.backend))
         if "plan" not in study.user_attrs:
-            raise UserError(f"study '{name}' in {storage} is not a sweep of this program: it has no plan")
-        return cls(study)
+            kind = UserError if study.user_attrs or study.get_trials(deepcopy=False) else NotBegun
+            raise kind(f"study '{name}' in {storage} is not a sweep of this program: it has no plan")
+        return cls(store, study)
 
     @staticmethod
     def names(storage: str) -> list[str]:
         """The studies in a storage, the oldest first. Looking does not make an SQLite file that is not there."""
-        return [] if _is_missing_file(storage) else [str(name) for name in optuna.get_all_study_names(_open(storage))]
+        file = sqlite_file(storage)
+        if file is not None and file.parent.is_dir() and not file.exists():
+            return []
+        store = Store(storage)
+        return [str(name) for name in store.call(lambda: optuna.get_all_study_names(store.backend))]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the sweep has come to its end; one that was interrupted has not."""
+        return bool(self.study.user_attrs.get("finished", False))
+
+    def finish(self) -> None:
+        self.store.call(lambda: self.study.set_user_attr("finished", True))
 
     def trials(self, *roles: Role) -> list[TrialRecord]:
-        trials = list(self._trials.values())  # a copy: MLflow's thread reads while the sweep writes
-        return [trial for trial in trials if not roles or trial.role in roles]
+        """In the order of their numbers; without roles, all."""
+        numbers = sorted(number for role in roles or self._roles for number in self._roles[role])
+        return [self._trials[number] for number in numbers]
+
+    def count(self, role: Role) -> int:
+        return len(self._roles[role])
 
     def __getitem__(self, number: int) -> TrialRecord:
         return self._trials[number]
@@ -135,16 +215,16 @@ class Record:
         of: int | None = None,
     ) -> TrialRecord:
         """Record a new RUNNING trial, whole or not at all."""
-        self.study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=dict(params or {}),
-                distributions=dict(distributions or {}),
-                user_attrs={"role": role, "label": label, "config": dict(config), "of": of},
-                system_attrs=dict(system_attrs or {}),
-            )
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=dict(params or {}),
+            distributions=dict(distributions or {}),
+            user_attrs={"role": role, "label": label, "config": dict(config), "of": of},
+            system_attrs=dict(system_attrs or {}),
         )
-        return self._refresh(len(self._trials))
+        storage, study_id = self.study._storage, self.study._study_id
+        trial_id = self.store.call(lambda: storage.create_new_trial(study_id, template_trial=trial))
+        return self._keep(replace(_trial_record(trial), number=storage.get_trial_number_from_id(trial_id)))
 
     def add_epoch(self, number: int, result: EpochResult) -> None:
         """Record an epoch's result. Idempotent: an epoch repeated after a crash writes the same attribute again."""
@@ -152,43 +232,38 @@ class Record:
         self._set_attr(number, f"epoch:{result.epoch:04d}", result.as_dict())
         kept = tuple(r for r in trial.results if r.epoch < result.epoch)
         self._trials[number] = replace(trial, results=(*kept, result))
+        self.epochs += self._trials[number].epoch - trial.epoch
 
-    def complete(self, number: int) -> None:
-        values = self.plan.objectives.values(self._trials[number].last.report)
-        self.study.tell(number, list(values))
-        self._refresh(number)
+    def end(self, number: int, state: TrialState, reason: str | None, seconds: float) -> None:
+        """Record the end of a trial: COMPLETE, PRUNED or FAIL, why, and how long the sweep had been at work."""
+        trial, ended = self._trials[number], Ended(reason, self.epochs, seconds)
+        values = self.plan.objectives.values(trial.last.report) if state == TrialState.COMPLETE else None
+        self._set_attr(number, "ended", asdict(ended))
 
-    def fail(self, number: int, reason: str) -> None:
-        self._set_attr(number, "reason", reason)
-        self.study.tell(number, state=TrialState.FAIL)
-        self._refresh(number)
+        def tell() -> None:
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # an attempt that seemed to fail
+                self.study._storage.set_trial_state_values(self._id(number), state, values)
+
+        self.store.call(tell)
+        self._keep(replace(trial, state=state, values=values, ended=ended))
+
+    def _id(self, number: int) -> int:
+        return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
     def _set_attr(self, number: int, key: str, value: Any) -> None:
-        storage = self.study._storage
-        storage.set_trial_user_attr(
-            storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number), key, value
-        )
+        self.store.call(lambda: self.study._storage.set_trial_user_attr(self._id(number), key, value))
 
-    def _refresh(self, number: int) -> TrialRecord:
-        self._trials[number] = _trial_record(self.study.get_trials(deepcopy=False)[number])
-        return self._trials[number]
+    def _keep(self, trial: TrialRecord) -> TrialRecord:
+        known = trial.number in self._trials
+        self._trials[trial.number] = trial  # first: MLflow's thread finds by role what it then looks up here
+        if not known:
+            self._roles[trial.role].append(trial.number)
+        (self.running.discard if trial.state.is_finished() else self.running.add)(trial.number)
+        return trial
 
 
 def taken(storage: str, name: str) -> UserError:
     return UserError(f"sweep '{name}' already exists in {storage}; go on with --resume, or choose another --name")
-
-
-def _is_missing_file(storage: str) -> bool:
-    file = Path(storage.removeprefix("sqlite:///"))
-    return storage.startswith("sqlite:///") and file.parent.is_dir() and not file.exists()
-
-
-def _open(storage: str) -> optuna.storages.BaseStorage:
-    try:
-        return optuna.storages.get_storage(storage)
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--storage {storage}: cannot be opened: {reason}") from None
 
 
 def _trial_record(trial: FrozenTrial) -> TrialRecord:
@@ -203,6 +278,7 @@ def _trial_record(trial: FrozenTrial) -> TrialRecord:
         params=dict(trial.params),
         results=tuple(EpochResult.from_dict(attrs[key]) for key in epochs),
         values=(trial.values[0], trial.values[1]) if trial.values else None,
-        reason=attrs.get("reason"),
+        ended=Ended(**attrs["ended"]) if "ended" in attrs else None,
         of=attrs.get("of"),
+        system_attrs=dict(trial.system_attrs),
     )

@@ -4,35 +4,25 @@ Trains the baselines, searches for configurations that trade little mIoU for fai
 reference baseline again with fresh seeds, and writes `runs/NAME/best.yaml`.
 """
 
-import argparse
-import importlib.metadata
-import platform
-import re
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from search_spaces.space import Sampler, load_space
-from sweeps.command import INTERRUPTED, Parser, amount, fraction, natural, positive, run_command
+from search_spaces.space import Sampler
+from sweeps.command import INTERRUPTED, Parser, amount, fraction, hours, natural, positive, run_command, share
 from sweeps.datasets import BUILT_IN, resolve_dataset
+from sweeps.lock import driving
 from sweeps.objectives import MEASURES
-from sweeps.record import Plan, Record, taken
-from sweeps.sweep import Options, cluster, dry_run, run_sweep
+from sweeps.planning import check_name, latest, named, plan_of
+from sweeps.record import Record
+from sweeps.sweep import Options, cluster, dry_run, report, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "segmentation-models-pytorch",
-    "timm",
-    "ray",
-    "optuna",
-    "mlflow",
-    "numpy",
-    "pyarrow",
-)
+RUNS = Path("runs")
 
 
 def parser() -> Parser:
@@ -61,11 +51,26 @@ def parser() -> Parser:
         metavar="KEY=VALUE",
         help="override the space, e.g. trial.encoder=resnet50 space.t.high=3",
     )
-    what.add_argument("--sampler", choices=get_args(Sampler), help="default: the space's, tpe")
+    what.add_argument("--sampler", choices=get_args(Sampler), help="default: the space's, gp")
+    what.add_argument(
+        "--warm-start", metavar="NAME|FILE", help="what to try first: an earlier sweep's front, or a file"
+    )
     what.add_argument("--trials", type=positive, help="configurations to search, beside the baselines")
     what.add_argument("--epochs", type=positive, help="epochs of each trial")
     what.add_argument("--confirm", type=natural, metavar="N", help="fresh seeds for the winner and the baseline")
     what.add_argument("--seed", type=natural, default=0, help="of the search and the trials (default: 0)")
+    less = p.add_argument_group("how little is spent")
+    halving = less.add_mutually_exclusive_group()
+    halving.add_argument(
+        "--rungs", nargs="+", type=positive, metavar="E", help="epochs after which only the better trials go on"
+    )
+    halving.add_argument("--no-halving", action="store_true", help="train every configuration to its end")
+    less.add_argument("--keep", type=share, metavar="S", help="share that goes on at a rung (default: 0.5)")
+    less.add_argument(
+        "--patience", type=positive, metavar="E", help="end the search when the front has not grown for E epochs"
+    )
+    less.add_argument("--max-epochs", type=positive, metavar="E", help="of the sweep, confirming runs included")
+    less.add_argument("--max-hours", type=hours, metavar="H", help="at work, interruptions not counted")
     where = p.add_argument_group("where it runs")
     where.add_argument("--workers-per-trial", type=positive, default=1, metavar="N", help="data-parallel workers")
     where.add_argument("--gpus-per-worker", type=amount, metavar="G", help="default: 1 where there are GPUs, else 0")
@@ -74,7 +79,13 @@ def parser() -> Parser:
     where.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
     record = p.add_argument_group("how it is kept")
     record.add_argument("--name", help="of the sweep (default: DATASET-1, DATASET-2, …)")
-    record.add_argument("--resume", action="store_true", help="go on with sweep --name (default: the latest)")
+    record.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="go on with a sweep, as its record says (default: the latest); so does the same command again",
+    )
     record.add_argument("--storage", default="sqlite:///sweeps.db", help="Optuna storage (default: %(default)s)")
     record.add_argument("--tracking-uri", default="sqlite:///mlflow.db", help="MLflow store or server")
     p.add_argument("--dry-run", action="store_true", help="print the plan and train one step, then stop")
@@ -83,90 +94,48 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    if options.name is not None:
-        check_name(options.name)
-    record = Record.load(options.storage, options.name or latest(options.storage)) if options.resume else None
-    if record is None:
+    for flag, name in (("--name", options.name), ("--resume", options.resume)):
+        if name:
+            check_name(name, flag)
+    if options.resume is not None:
+        record: Record | None = Record.load(options.storage, options.resume or options.name or latest(options.storage))
+        assert record is not None
+        plan, data = record.plan, unchanged_data(record)
+    else:
         data = resolve_dataset(options.dataset)
         plan = plan_of(options, data)
-    else:
-        data, plan = open_dataset(record.plan.dataset), record.plan
-        if data.fingerprint != plan.fingerprint:
-            raise UserError(f"{data.path}: the data set has changed since sweep '{plan.name}' began; start a new sweep")
-    with cluster(plan, data, _options(options)) as slots:
-        if options.dry_run:
+        name, record = named(plan, options.storage, data.name)
+        plan = replace(plan, name=name)
+    where = Options(options.address, options.concurrent, options.tracking_uri, RUNS)
+    if options.dry_run:
+        with cluster(plan, data, where) as slots:
             dry_run(plan, data, slots)
-            return 0
-        record = record or Record.create(options.storage, plan)
-        return 0 if run_sweep(record, data, slots, _options(options)) else INTERRUPTED
+        return 0
+    with driving(plan.name, RUNS / plan.name):
+        if record is not None:
+            record = Record.load(options.storage, plan.name)  # as it is now that nobody else writes it
+            if record.finished:
+                report(record, data, where)
+                return 0
+        with cluster(plan, data, where) as slots:
+            if record is None:  # what an earlier sweep of this name left behind is none of this one's
+                shutil.rmtree(RUNS / plan.name / "checkpoints", ignore_errors=True)
+                record = Record.create(options.storage, plan)
+            return 0 if run_sweep(record, data, slots, where) else INTERRUPTED
 
 
-def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
-    """Everything a sweep will do, with the space's defaults filled in.
+def unchanged_data(record: Record) -> Dataset:
+    """The data set that a sweep was begun with.
 
     Raises:
-        UserError: a name that is taken, a space or an override that is not valid.
+        UserError: it is gone, or has changed.
     """
-    if options.name in Record.names(options.storage):
-        raise taken(options.storage, options.name)
-    builtin = options.dataset == BUILT_IN
-    overrides = [*options.set, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
-    space_name = options.space or ("streets" if builtin else "tce")
-    space = load_space(space_name, overrides)
-    sampler = options.sampler or space.search.sampler
-    trials = options.trials or space.search.trials
-    return Plan(
-        name=options.name or free_name(options.storage, data.name),
-        objective=options.objective,
-        allowance=options.miou_allowance,
-        sampler=sampler,
-        seed=options.seed,
-        trials=min(trials, len(space.grid())) if sampler == "grid" else trials,
-        confirm=space.search.confirm if options.confirm is None else options.confirm,
-        dataset=str(data.path.absolute()),
-        fingerprint=data.fingerprint,
-        space=space.model_dump(mode="json", exclude_defaults=True),
-        space_file=space_name,
-        workers=options.workers_per_trial,
-        cpus_per_worker=options.cpus_per_worker,
-        gpus_per_worker=gpus(options.gpus_per_worker),
-        versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
-    )
-
-
-def check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise UserError(f"--name {name}: use up to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
-
-
-def free_name(storage: str, stem: str) -> str:
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_") or "sweep"
-    taken = Record.names(storage)
-    return next(name for i in range(1, len(taken) + 2) if (name := f"{stem}-{i}") not in taken)
-
-
-def latest(storage: str) -> str:
-    names = Record.names(storage)
-    if not names:
-        raise UserError(f"--resume: {storage} holds no sweep yet")
-    return names[-1]
-
-
-def gpus(wanted: float | None) -> float:
-    if wanted is not None:
-        return wanted
-    import torch
-
-    return 1.0 if torch.cuda.is_available() else 0.0
-
-
-def _options(options: argparse.Namespace) -> Options:
-    return Options(
-        address=options.address,
-        concurrent=options.concurrent,
-        tracking_uri=options.tracking_uri,
-        folder=Path("runs"),
-    )
+    data = open_dataset(record.plan.dataset)
+    if data.fingerprint != record.plan.fingerprint:
+        raise UserError(
+            f"{data.path}: the data set has changed since sweep '{record.plan.name}' began; start a new sweep"
+        )
+    return data
 
 
 if __name__ == "__main__":

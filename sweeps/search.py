@@ -3,16 +3,22 @@
 from typing import Any
 
 import numpy as np
+from optuna.trial import TrialState
 
 from search_spaces.space import Space, parse_space
+from sweeps.budget import Budget
 from sweeps.outcome import Outcome
-from sweeps.proposals import Proposer
+from sweeps.proposals import Observation, Proposer
 from sweeps.record import Record, TrialRecord
+from sweeps.rungs import goes_on
 from tce_core.results import EpochResult
+
+End = tuple[TrialState, str | None]
+"""How a trial ends, and why if before its full budget."""
 
 
 class Search:
-    """Decides which trial runs next; writes every event to the record at once.
+    """Decides which trial runs next and which goes on; writes every event to the record at once.
 
     Built from the record alone, so a resumed sweep goes on where the record stops: trials found RUNNING are handed
     out again first, under their own numbers.
@@ -22,17 +28,33 @@ class Search:
         self.record, self.plan = record, record.plan
         self.space: Space = parse_space(self.plan.space, self.plan.space_file)
         self.outcome = Outcome(record, self.plan.objectives)
-        numbers = {trial.number for trial in record.trials("search")}
-        frozen = [trial for trial in record.study.get_trials(deepcopy=True) if trial.number in numbers]
-        self.proposer = Proposer(self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, frozen)
-        self.exhausted = False
-        self.interrupted = [trial for trial in record.trials() if not trial.state.is_finished()]
-        for trial in [t for t in self.interrupted if t.results and t.last.epoch >= t.config["epochs"]]:
-            self.interrupted.remove(trial)  # it was all done but for saying so
-            self.trial_done(trial.number)
+        self.budget = Budget(record, self.outcome)
+        self.proposer = Proposer(
+            self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, self.plan.warm_start
+        )
+        self.closing = False
+        """No trial is to begin or to go on: the sweep is being interrupted."""
+        self.closed: str | None = None
+        """Why the search ended before all the configurations it planned were tried."""
+        self.ends: dict[int, End] = {}
+        """Of trials that are to end but are not told yet that they have."""
+        self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
+        """The objectives of every searched trial that has got as far as each rung, by its number."""
+        self.told: dict[int, Observation] = {}
+        """What the sampler is told of trials that have ended, once that will not change."""
+        for trial in record.trials("search"):
+            for result in trial.results:
+                self._note(trial, result)
+        self.interrupted = [record[number] for number in sorted(record.running)]
+        for trial in list(self.interrupted):
+            if trial.results and not self._goes_on(trial.number):  # all was done but for saying so
+                self.interrupted.remove(trial)
+                self.trial_done(trial.number)
 
     def next(self) -> TrialRecord | None:
         """The trial to run next; None if there is none now (see `finished`)."""
+        if self.closing:
+            return None
         if self.interrupted:
             return self.interrupted.pop(0)
         return self._next_baseline() or self._next_proposal() or self._next_confirmation()
@@ -43,11 +65,24 @@ class Search:
         return self._searched_out() and not self._open() and self._confirmation_due() is None
 
     @property
-    def epochs_planned(self) -> int:
-        """Epochs of all planned trials together; confirming runs count if there is a baseline to compare with."""
-        trials = len(self.space.baselines) + self.plan.trials
-        confirming = self.plan.confirm * (2 if self.space.baselines else 1)
-        return (trials + confirming) * self.space.config({}).epochs
+    def epochs_expected(self) -> int:
+        """Epochs the whole sweep will take: what is spent, and what is to come if as many trials are stopped as so far.
+
+        Before any has ended, every trial counts at full length.
+        """
+        searched = self.record.trials("search")
+        ended = [trial for trial in searched if trial.state.is_finished()]
+        each = sum(trial.epoch for trial in ended) / len(ended) if ended else self.full
+        begun = sum(trial.epoch for trial in searched)
+        planned = len(searched) if self.closed is not None else self.plan.trials
+        others = len(self.space.baselines) * self.full + self._epochs_confirming
+        expected = others + max(begun, round(each * planned))
+        return min(expected, self.plan.max_epochs or expected)
+
+    @property
+    def full(self) -> int:
+        """Epochs of a trial's full budget."""
+        return self.space.config({}).epochs
 
     def _next_baseline(self) -> TrialRecord | None:
         begun = {trial.label for trial in self.record.trials("baseline")}
@@ -57,13 +92,39 @@ class Search:
         return None
 
     def _next_proposal(self) -> TrialRecord | None:
-        if self._searched_out() or (proposal := self.proposer.next()) is None:
-            self.exhausted = True
+        if self._searched_out():
+            return None
+        proposal = self.proposer.next([self._observation(trial) for trial in self.record.trials("search")])
+        if proposal is None:
+            self.closed = "the grid is used up"
             return None
         config = self._config(proposal.params)
         return self.record.begin(
             "search", describe(proposal.params), config, proposal.params, proposal.distributions, proposal.system_attrs
         )
+
+    def _observation(self, trial: TrialRecord) -> Observation:
+        """What the sampler is told: of a trial that was stopped, the last it showed, as if it had been its all."""
+        if trial.number in self.told:
+            return self.told[trial.number]
+        failed = trial.state == TrialState.FAIL
+        if failed or not trial.state.is_finished():
+            return Observation(trial.params, failed=failed, system_attrs=trial.system_attrs)
+        values, reference = self.plan.objectives.values(trial.last.report), self.outcome.reference()
+        shortfall = None if reference is None else self._shortfall(trial, reference)
+        told = Observation(trial.params, values, False, shortfall, trial.system_attrs)
+        if reference is not None or not self.space.baselines:
+            self.told[trial.number] = told
+        return told
+
+    def _shortfall(self, trial: TrialRecord, reference: TrialRecord) -> float:
+        """How far the trial is from keeping the guard, beside the reference baseline after as many epochs.
+
+        A number for every trial or for none, or the sampler refuses: so beside a shorter baseline's last epoch, too.
+        """
+        guard = self.plan.objectives.guard
+        beside = [result for result in reference.results if result.epoch <= trial.epoch][-1]
+        return guard.of(beside.report) - self.plan.objectives.allowance - guard.of(trial.last.report)
 
     def _next_confirmation(self) -> TrialRecord | None:
         due = self._confirmation_due()
@@ -78,7 +139,7 @@ class Search:
 
         The baseline first: that need not wait for the winner, and keeps slots at work that are done with the search.
         """
-        if not self._searched_out():
+        if not self._searched_out() or self.budget.spent(0) is not None:
             return None
         winner = None if self._open("baseline", "search") else self.outcome.choose()
         done = {(trial.of, trial.config["seed"]) for trial in self.record.trials("confirm")}
@@ -89,35 +150,86 @@ class Search:
         return None
 
     def _searched_out(self) -> bool:
-        return self.exhausted or len(self.record.trials("search")) >= self.plan.trials
+        if self.record.count("search") >= self.plan.trials:
+            return True
+        self.closed = self.closed or self._spent(self._searching()) or self.budget.stagnant()
+        return self.closed is not None
+
+    def _spent(self, others: int) -> str | None:
+        """Why the search may not spend another epoch, `others` of its trials being at one at the moment."""
+        return self.budget.spent(others + self._reserved())
+
+    def _reserved(self) -> int:
+        """Epochs still to come of baselines and confirming runs: the search leaves them, so that they have theirs."""
+        baselines = {trial.label: trial for trial in self.record.trials("baseline")}
+        due = self._epochs_confirming - sum(trial.epoch for trial in self.record.trials("confirm"))
+        for label, settings in self.space.baselines.items():
+            if label not in baselines:
+                due += self.space.config(settings).epochs
+            elif not baselines[label].state.is_finished():
+                due += baselines[label].config["epochs"] - baselines[label].epoch
+        return due
+
+    def _searching(self) -> int:
+        return sum(self.record[number].role == "search" for number in self.record.running)
+
+    @property
+    def _epochs_confirming(self) -> int:
+        return self.plan.confirm * (2 if self.space.baselines else 1) * self.full
 
     def _open(self, *roles: Any) -> bool:
-        return any(not trial.state.is_finished() for trial in self.record.trials(*roles))
+        return any(not roles or self.record[number].role in roles for number in self.record.running)
 
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")
 
-    def _measurable(self, trial: TrialRecord) -> bool:
-        try:
-            return bool(np.isfinite(self.plan.objectives.values(trial.last.report)).all())
-        except ValueError:  # no class has an IoU at all
-            return False
-
-    def epoch_done(self, number: int, result: EpochResult) -> None:
+    def epoch_done(self, number: int, result: EpochResult) -> bool:
+        """Record an epoch. Whether the trial goes on: not at its full budget, a rung it falls from, or an interrupt."""
         self.record.add_epoch(number, result)
+        self._note(self.record[number], result)
+        return self._goes_on(number) and not self.closing
 
     def trial_done(self, number: int, error: str | None = None) -> None:
-        """The trial ended: at its full budget, or for the reason given. A result without values is a failure too."""
-        trial = self.record[number]
-        if error is None and not self._measurable(trial):
-            error = "the objectives are not finite"
-        if error is None:
-            self.record.complete(number)
+        """The trial ended: as `epoch_done` decided, or for the reason given. One that was interrupted stays RUNNING."""
+        end = self.ends.pop(number, None) if error is None else (TrialState.FAIL, error)
+        if end is not None:
+            self.record.end(number, *end, self.budget.seconds)
+
+    def _goes_on(self, number: int) -> bool:
+        end = self._end(self.record[number])
+        if end is not None:
+            self.ends[number] = end
+        return end is None
+
+    def _end(self, trial: TrialRecord) -> End | None:
+        """How the trial ends after its last epoch; None: it goes on."""
+        if not self._measurable(trial.last):
+            return TrialState.FAIL, f"the objectives are not finite after epoch {trial.epoch}"
+        if trial.epoch >= trial.config["epochs"]:
+            return TrialState.COMPLETE, None
+        if trial.role != "search":
+            spent = self.budget.spent(len(self.record.running) - 1)
+        elif trial.epoch in self.plan.rungs and not self._survives(trial):
+            return TrialState.PRUNED, f"not among the best {self.plan.keep:.0%} at epoch {trial.epoch}"
         else:
-            self.record.fail(number, error)
-        if trial.role == "search":
-            place = [t.number for t in self.record.trials("search")].index(number)
-            self.proposer.tell(place, self.record[number].values)
+            spent = self._spent(self._searching() - 1)
+        return None if spent is None else (TrialState.PRUNED, spent)
+
+    def _note(self, trial: TrialRecord, result: EpochResult) -> None:
+        if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
+            self.at_rungs[result.epoch][trial.number] = self.plan.objectives.values(result.report)
+
+    def _survives(self, trial: TrialRecord) -> bool:
+        """Beside all searched trials that have got as far; see `rungs`."""
+        there = self.at_rungs[trial.epoch]
+        index = list(there).index(trial.number)
+        return goes_on(list(there.values()), index, self.plan.keep, self.plan.objectives.maximize)
+
+    def _measurable(self, result: EpochResult) -> bool:
+        try:
+            return bool(np.isfinite(self.plan.objectives.values(result.report)).all())
+        except ValueError:  # no class has an IoU at all
+            return False
 
 
 def describe(params: dict[str, Any]) -> str:

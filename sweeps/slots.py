@@ -15,7 +15,8 @@ from sweeps.workers import WorkerGroup
 class Slot(tune.Trainable):
     """Tune's config: `group` (GroupSettings), `number`, `trial` (a TrialConfig as a dict) and `epoch` (those done).
 
-    A result has `number`, `epoch`, `done`, `seconds`, and either `result` (an `EpochResult` as JSON) or `error`.
+    A result has `seconds` and what `WorkerGroup.advance` answers. Whether the trial goes on is not
+    the slot's to say: see `halving`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -29,14 +30,8 @@ class Slot(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         answer = self.group.advance(self.number, self.trial, self.epoch + 1)
-        failed = "error" in answer
-        self.epoch += not failed
-        return {
-            "number": self.number,
-            "epoch": self.epoch,
-            "done": failed or self.epoch >= self.trial["epochs"],
-            **answer,
-        }
+        self.epoch += "result" in answer
+        return answer
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Tune asks when a trial ends. Nothing to save: workers write the trial's checkpoint after every epoch."""

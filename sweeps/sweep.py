@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from search_spaces.space import Choices, parse_space
 from sweeps.cluster import slots_that_fit, start_ray
 from sweeps.datasets import built_in_path
 from sweeps.export import exported, write_yaml
+from sweeps.interrupt import closing_on_interrupt
 from sweeps.listener import Background, Listener
 from sweeps.outcome import Outcome
 from sweeps.record import Plan, Record
@@ -58,7 +60,11 @@ def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
 
 
 def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bool:
-    """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed."""
+    """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed.
+
+    Raises:
+        UserError: the record or a checkpoint cannot be written; every trial failed.
+    """
     from sweeps.front import save_front
     from sweeps.tracking import Tracking
 
@@ -70,44 +76,73 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     console.print(headline(plan, search, slots, data), highlight=False, soft_wrap=True)
     tracking = Tracking(record, outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
     tracking.sync()
-    view = View(record, data.class_names, search.epochs_planned, console)
+    view = View(search, data.class_names, console)
     keeper = CheckpointKeeper(folder / "checkpoints", outcome)
     background = Background(tracking)
-    with view:
-        tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
-    background.close()
+    try:
+        with view, closing_on_interrupt(search, console):
+            tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
+    finally:
+        background.close()
+        if not search.finished:
+            tracking.sweep_ended("KILLED")
     choice = outcome.choose()
     if choice is not None:
         write_yaml(folder / "best.yaml", exported(outcome, choice, data.class_names))
-        save_front(outcome, data.class_names, folder)
-    tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
+        try:
+            save_front(outcome, data.class_names, folder)
+        except OSError as error:
+            raise UserError(f"{folder}: the front cannot be written: {error.strerror or error}") from None
     if not search.finished:
-        console.print(f"Interrupted. Go on with: python sweeps/run.py --resume --name {plan.name}", soft_wrap=True)
+        console.print(f"Interrupted. Go on with: python sweeps/run.py --resume {plan.name}", soft_wrap=True)
         return False
+    tracking.sweep_ended("FINISHED")
+    record.finish()
     shutil.rmtree(folder / "ray", ignore_errors=True)
-    if choice is None:
-        reasons = [trial.reason for trial in record.trials() if trial.reason]
-        raise UserError(f"sweep '{plan.name}': every trial failed; the first because {reasons[0]}")
-    summary(outcome, data.class_names, console)
-    farewell(folder, data, options, console)
+    report(record, data, options)
     return True
 
 
-def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners: Sequence[Listener]) -> None:
-    """Let Ray Tune run the search's trials, `slots` at a time, each slot keeping its workers."""
+def report(record: Record, data: Dataset, options: Options) -> None:
+    """What a sweep that has ended found.
+
+    Raises:
+        UserError: nothing, as every trial failed.
+    """
+    search, console = Search(record), wide_console()
+    if search.outcome.choose() is None:
+        reasons = [trial.reason for trial in record.trials() if trial.reason]
+        raise UserError(f"sweep '{record.plan.name}': every trial failed; the first because {reasons[0]}")
+    summary(search, data.class_names, console)
+    farewell((options.folder / record.plan.name).absolute(), data, options, console)
+
+
+def tune_until_done(
+    search: Search, group: GroupSettings, slots: int, listeners: Sequence[Listener], trainable: Any = None
+) -> None:
+    """Let Ray Tune run the search's trials, `slots` at a time, each slot keeping its workers.
+
+    `trainable`: what runs them, if not a `Slot`.
+
+    Raises:
+        UserError: the record or a checkpoint cannot be written.
+    """
     from ray import tune
 
+    from sweeps.halving import HalvingScheduler
     from sweeps.slots import Slot
     from sweeps.tuning import StudySearcher
 
     # CPUs belong to the workers; Tune insists on some resource, so a slot asks for one byte of memory.
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
+    searcher = StudySearcher(search, group, listeners)
     Path(group.storage).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="tune-", dir=group.storage) as scratch, quiet():
         tuner = tune.Tuner(
-            tune.with_resources(Slot, resources),
+            tune.with_resources(trainable or Slot, resources),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(search, group, listeners),
+                search_alg=searcher,
+                scheduler=HalvingScheduler(searcher),
                 num_samples=-1,
                 max_concurrent_trials=slots,
                 reuse_actors=True,
@@ -115,6 +150,8 @@ def tune_until_done(search: Search, group: GroupSettings, slots: int, listeners:
             run_config=tune.RunConfig(name=search.plan.name, storage_path=scratch, verbose=0),
         )
         tuner.fit()
+    if searcher.failure is not None:
+        raise searcher.failure
 
 
 def preflight(plan: Plan, data: Dataset) -> None:
@@ -149,12 +186,14 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
     seconds = time.perf_counter() - started
     run.close()
     trials = len(space.baselines) + plan.trials + 2 * plan.confirm * bool(space.baselines)
+    halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} go on"
     lines = {
         "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
         "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
         "space": f"{space.size()} ({plan.sampler}; a grid has {len(space.grid())} points)",
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {2 * plan.confirm} confirming: "
         f"{trials} of {config.epochs} epochs of {run.steps} steps",
+        "halving": halving if plan.rungs else "none: every configuration is trained to its end",
         "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "
         f"{plan.gpus_per_worker:g} GPUs",
         "one step": f"loss {loss:.3f} in {seconds:.2f} s on {run.device} (the first; later ones are faster)",
@@ -205,6 +244,7 @@ class CheckpointKeeper:
 
     def __init__(self, folder: Path, outcome: Outcome) -> None:
         self.folder, self.outcome = folder, outcome
+        self.kept = {trial.number for trial in outcome.record.trials() if trial.state.is_finished()}
 
     def trial_started(self, number: int) -> None:
         pass
@@ -213,10 +253,10 @@ class CheckpointKeeper:
         pass
 
     def trial_ended(self, number: int) -> None:
-        keep = {trial.number for trial in self.outcome.front()}
-        for trial in self.outcome.record.trials():
-            if trial.state.is_finished() and trial.number not in keep:
-                checkpoint_path(self.folder, trial.number).unlink(missing_ok=True)
+        front = {trial.number for trial in self.outcome.front()}
+        for left in (self.kept | {number}) - front:
+            checkpoint_path(self.folder, left).unlink(missing_ok=True)
+        self.kept = front
 
 
 def wide_console() -> Console:
@@ -227,13 +267,15 @@ def wide_console() -> Console:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep Tune's own progress lines off the terminal; its warnings and errors stay."""
+    """Keep Tune's own progress lines off the terminal; its errors stay, but for those about a state nobody reads."""
     import logging
 
-    logger = logging.getLogger("ray.tune")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {"ray.tune": logging.ERROR, "ray.tune.execution.experiment_state": logging.CRITICAL}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -107,8 +107,8 @@ def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -
         first = epochs_done(Path(group.checkpoints), config) or 1
         for epoch in range(first, config.epochs + 1):
             answer = workers.advance(TRIAL, config.model_dump(mode="json"), epoch)
-            if "error" in answer:
-                raise UserError(f"training failed in epoch {epoch}: {answer['error']}")
+            if reason := answer.get("fatal") or answer.get("error"):
+                raise UserError(f"training failed in epoch {epoch}: {reason}")
             result = EpochResult.from_json(answer["result"])
             seconds = answer["seconds"]
             found = f"mIoU {result.report.miou:.4f}  worst {result.report.worst_iou:.4f}"

@@ -3,21 +3,23 @@
 import time
 from collections.abc import Sequence
 
+from optuna.trial import TrialState
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sweeps.objectives import Measure
 from sweeps.outcome import Choice, Outcome
 from sweeps.record import Record, TrialRecord
+from sweeps.search import Search
 
 
 class View:
     """Live progress: a line for each trial that ends, and on a terminal a bar over the epochs of the whole sweep."""
 
-    def __init__(self, record: Record, class_names: Sequence[str], epochs_planned: int, console: Console) -> None:
-        self.record, self.class_names, self.console = record, class_names, console
-        self.epochs_planned = epochs_planned
+    def __init__(self, search: Search, class_names: Sequence[str], console: Console) -> None:
+        self.search, self.record, self.class_names, self.console = search, search.record, class_names, console
         self.started = time.monotonic()
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -29,8 +31,8 @@ class View:
             console=console,
             disable=not console.is_terminal,
         )
-        self.bar: TaskID = self.progress.add_task("starting workers", total=epochs_planned, left="")
-        self.resumed_at = self._epochs_done()
+        self.bar: TaskID = self.progress.add_task("starting workers", total=search.epochs_expected, left="")
+        self.resumed_at = self.record.epochs
         self.running: set[int] = set()
 
     def __enter__(self) -> "View":
@@ -44,33 +46,34 @@ class View:
         self.running.add(number)
 
     def epoch_done(self, number: int) -> None:
-        done = self._epochs_done()
-        spent, fresh = time.monotonic() - self.started, done - self.resumed_at
-        left = spent / fresh * max(0, self.epochs_planned - done) if fresh else 0.0
+        done, expected = self.record.epochs, self.search.epochs_expected
+        pace = (time.monotonic() - self.started) / max(1, done - self.resumed_at)
+        left = pace * max(0, expected - done)
+        if self.record.plan.max_hours is not None:
+            left = min(left, max(0.0, 3600 * self.record.plan.max_hours - self.search.budget.seconds))
         trials = ", ".join(str(n) for n in sorted(self.running))
         self.progress.update(
-            self.bar, completed=done, description=f"trial {trials}", left=f"about {_minutes(left)} left"
+            self.bar, completed=done, total=expected, description=f"trial {trials}", left=f"about {_minutes(left)} left"
         )
 
     def trial_ended(self, number: int) -> None:
         self.running.discard(number)
         trial = self.record[number]
         clock = _minutes(time.monotonic() - self.started)
-        head = f"[dim]{clock:>7}[/]  {number:>3}  {trial.role:<8}  {trial.label:<46}"
-        if trial.complete:
-            report = trial.last.report
-            worst = f"{report.worst_iou:.3f} ({self.class_names[report.worst_class]})"
-            text = f"{head}  mIoU {report.miou:.3f}  worst {worst}"
+        head = f"[dim]{clock:>7}[/]  {number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
+        if trial.state == TrialState.FAIL:
+            text = f"{head}  [red]failed[/]: {escape(trial.reason or 'unknown')}"
         else:
-            text = f"{head}  [red]failed[/]: {trial.reason}"
+            report = trial.last.report
+            worst = f"{report.worst_iou:.3f} ({escape(self.class_names[report.worst_class])})"
+            note = f"  [dim]stopped after epoch {trial.epoch}[/]" if trial.stopped else ""
+            text = f"{head}  mIoU {report.miou:.3f}  worst {worst}{note}"
         self.progress.console.print(text, highlight=False, soft_wrap=True)
 
-    def _epochs_done(self) -> int:
-        return sum(trial.last.epoch for trial in self.record.trials() if trial.results)
 
-
-def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
-    """The front, the recommended configuration beside the baseline, and how both did with fresh seeds."""
+def summary(search: Search, class_names: Sequence[str], console: Console) -> None:
+    """The front, the recommended configuration beside the baseline, how both did with fresh seeds, what it took."""
+    outcome = search.outcome
     choice = outcome.choose()
     trials = outcome.front()
     table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
@@ -78,16 +81,31 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
         mark = "recommended" if choice is not None and trial.number == choice.trial.number else ""
         _add(table, trial, class_names, mark)
     console.print(table)
-    if choice is None:
-        return
-    table = _table("Recommended, beside the baseline")
-    beside = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
-    for compared, what in [(choice.trial, "recommended"), *beside]:
-        assert compared is not None
-        for one in [compared, *outcome.repetitions(compared)]:
-            _add(table, one, class_names, f"{what}, seed {one.config['seed']}")
-    console.print(table)
-    console.print(verdict(choice, outcome), highlight=False, soft_wrap=True)
+    if choice is not None:
+        table = _table("Recommended, beside the baseline")
+        beside = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
+        for compared, what in [(choice.trial, "recommended"), *beside]:
+            assert compared is not None
+            for one in [compared, *outcome.repetitions(compared)]:
+                _add(table, one, class_names, f"{what}, seed {one.config['seed']}")
+        console.print(table)
+        console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
+    console.print(spending(search), highlight=False, markup=False, soft_wrap=True)
+
+
+def spending(search: Search) -> str:
+    """What the sweep took, and why the search ended early if it did."""
+    text = spent(search.record)
+    return f"{text} Ended early: {search.closed}." if search.closed else text
+
+
+def spent(record: Record) -> str:
+    """The epochs that were spent, beside what as many trials would have cost at full length."""
+    trials = [trial for trial in record.trials() if trial.results]
+    full = sum(trial.config["epochs"] for trial in trials)
+    stopped = sum(trial.stopped for trial in trials)
+    text = f"Spent {record.epochs} epochs on {len(trials)} trials; all at full length would have been {full}"
+    return text + (f" ({record.epochs / full:.0%}; {stopped} stopped early)." if full else ".")
 
 
 def verdict(choice: Choice, outcome: Outcome) -> str:
@@ -123,14 +141,18 @@ def _table(title: str) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("worst class", no_wrap=True)
     table.add_column("std", justify="right", no_wrap=True)
+    table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     return table
 
 
 def _add(table: Table, trial: TrialRecord, class_names: Sequence[str], note: str) -> None:
     report = trial.last.report
-    figures = f"{report.miou:.3f}", f"{report.worst_iou:.3f}", class_names[report.worst_class], f"{report.std_iou:.3f}"
-    table.add_row(str(trial.number), trial.label.split(" seed=")[0], *figures, note)
+    worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
+    label = escape(trial.label.split(" seed=")[0])
+    table.add_row(
+        str(trial.number), label, f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}", str(trial.epoch), note
+    )
 
 
 def _minutes(seconds: float) -> str:

@@ -12,11 +12,15 @@ import torch
 
 from sweeps.mailbox import STOP, Order
 from sweeps.workers import checkpoint_path
+from tce_core.checkpoint import CannotSave
 from tce_core.config import parse_config
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
 from tce_core.training import NonFiniteLossError, train
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch's RuntimeErrors say on a GPU, and on the CPUs of Linux and Windows."""
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -35,20 +39,30 @@ def serve(settings: dict[str, Any]) -> None:
     done = 0
     while (order := ray.get(mailbox.take.remote(done))) != STOP:
         done = order.serial
+        alike = True  # on every rank
         try:
             answer = {"result": bench.advance(order).to_json()}
-        except (UserError, NonFiniteLossError) as error:  # raised alike on every rank
-            answer = {"error": str(error)}
         except Exception as error:
-            # A bug, or memory that ran out: perhaps on one rank only, so the others may hang in a collective.
-            answer = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-            ray.get(mailbox.reply.remote(order.serial, answer))
-            if ray.train.get_context().get_world_size() > 1:
-                raise
+            answer, alike = explain(error)
             bench.clear()
-            continue
-        if rank == 0:
+        if rank == 0 or not alike:
             ray.get(mailbox.reply.remote(order.serial, answer))
+        if not alike and ray.train.get_context().get_world_size() > 1:
+            raise RuntimeError("the other ranks may wait for this one for ever: start anew")
+
+
+def explain(error: Exception) -> tuple[dict[str, str], bool]:
+    """The answer to an order that failed, and whether every rank failed alike.
+
+    `error` fails the trial; `fatal` is what no trial is to blame for; `traceback` comes with a bug.
+    """
+    if isinstance(error, CannotSave):
+        return {"fatal": str(error)}, False
+    if isinstance(error, UserError | NonFiniteLossError):
+        return {"error": str(error)}, True
+    if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        return {"error": f"out of memory: {str(error).strip().splitlines()[0][:200]}"}, False
+    return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, False
 
 
 class Bench:

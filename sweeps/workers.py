@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from sweeps.mailbox import Mailbox, Order
 
 
@@ -41,6 +39,8 @@ class WorkerGroup:
     """One long `TorchTrainer` run in a thread, and the mailbox its workers listen to. Ray replaces workers that die."""
 
     def __init__(self, settings: GroupSettings) -> None:
+        import ray  # nowhere before `start_ray` has set what ray reads when it is imported
+
         self.settings = settings
         self.serial = 0
         self.failure: BaseException | None = None
@@ -52,11 +52,14 @@ class WorkerGroup:
         """Train a trial up to the end of `epoch`, from its checkpoint if this group does not have it at hand.
 
         Returns:
-            `result`, an `EpochResult` as JSON, or `error`, why the trial failed; and `seconds`, all included.
+            `result`, an `EpochResult` as JSON; or `error`, why the trial failed (with `traceback` if it is a bug);
+            or `fatal`, why no trial can go on. And `seconds`, all included.
 
         Raises:
             RuntimeError: the workers cannot be kept running, whatever the trial.
         """
+        import ray
+
         self.serial += 1
         started = time.perf_counter()
         answer = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
@@ -66,6 +69,8 @@ class WorkerGroup:
         return {**ray.get(answer), "seconds": time.perf_counter() - started}
 
     def close(self) -> None:
+        import ray
+
         ray.get(self.mailbox.stop.remote())
         self.trainer.join(timeout=5)  # what lingers ends with this process, its owner
         ray.kill(self.mailbox)
@@ -73,7 +78,7 @@ class WorkerGroup:
     def _train(self) -> None:
         # Imported here, as it brings torch: the process that drives the sweep starts seconds sooner without.
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
 
         settings = self.settings
         trainer = TorchTrainer(
@@ -84,7 +89,7 @@ class WorkerGroup:
                 "checkpoints": settings.checkpoints,
                 "cpus": settings.cpus_per_worker,
             },
-            torch_config=TorchConfig(backend="nccl" if settings.gpus_per_worker else "gloo"),
+            torch_config=_torch_config(settings),
             scaling_config=ScalingConfig(
                 num_workers=settings.workers,
                 use_gpu=settings.gpus_per_worker > 0,
@@ -102,6 +107,36 @@ class WorkerGroup:
             trainer.fit()
         except BaseException as error:  # told to the thread that waits in `advance`
             self.failure = error
+
+
+def _torch_config(settings: GroupSettings) -> Any:
+    """How the ranks of a group meet. A Ray on loopback: by a file, as torch's own store listens to every network."""
+    import ray
+    from ray.train.torch import TorchConfig
+    from ray.train.torch.config import _TorchBackend
+
+    backend = "nccl" if settings.gpus_per_worker else "gloo"
+    if ray.util.get_node_ip_address() != "127.0.0.1":
+        return TorchConfig(backend=backend)
+
+    class Backend(_TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            file, size = Path(settings.storage) / f"ranks-{uuid.uuid4().hex[:8]}", len(worker_group)
+            ray.get(
+                [worker_group.execute_single_async(rank, _meet, backend, str(file), rank, size) for rank in range(size)]
+            )
+
+    class Config(TorchConfig):
+        backend_cls = Backend
+
+    return Config(backend=backend)
+
+
+def _meet(backend: str, file: str, rank: int, size: int) -> None:
+    import torch
+
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    torch.distributed.init_process_group(backend, init_method=f"file://{file}", rank=rank, world_size=size)
 
 
 def _serve(settings: dict[str, Any]) -> None:

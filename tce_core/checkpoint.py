@@ -15,16 +15,27 @@ from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 
 
+class CannotSave(UserError):
+    """A checkpoint could not be written: the disk's trouble, not the training's."""
+
+
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write all of `state` or leave the earlier file as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write all of `state` or leave the earlier file as it was.
+
+    Raises:
+        CannotSave: the disk is full, or the like.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:
             torch.save(dict(state), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer turns a failed write into a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error.__context__ or error).splitlines()[0]
+        raise CannotSave(f"{path}: the checkpoint cannot be written: {reason}") from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -3,7 +3,8 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from tce_core.fairness import FairnessReport, fairness_report
@@ -28,13 +29,13 @@ class EpochResult:
     train_seconds: float
     evaluation_seconds: float
 
-    @property
+    @cached_property
     def report(self) -> FairnessReport:
         return fairness_report(self.iou)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: NaN becomes None."""
-        values = dict(vars(self))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["iou"] = [None if math.isnan(x) else x for x in self.iou]
         values["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
         values["class_weights"] = None if self.class_weights is None else list(self.class_weights)

@@ -1,3 +1,7 @@
+import itertools
+import shutil
+from dataclasses import replace
+
 import optuna
 import pytest
 
@@ -8,3 +12,36 @@ def tables(tmp_path_factory):
     path = tmp_path_factory.mktemp("optuna") / "empty.db"
     optuna.storages.RDBStorage(f"sqlite:///{path}")
     return path
+
+
+@pytest.fixture
+def begin(tables, tmp_path):
+    """Begins a search, each in a file of its own: `search = begin(trials=4)` changes the plan of `searching`."""
+    from sweeps.record import Record
+    from sweeps.search import Search
+    from tests.sweeps.searching import PLAN
+
+    numbers = itertools.count()
+
+    def make(**changes):
+        file = shutil.copy(tables, tmp_path / f"sweeps-{next(numbers)}.db")
+        return Search(Record.create(f"sqlite:///{file}", replace(PLAN, **changes)))
+
+    return make
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A store that is locked or gone is waited for a second, not a minute."""
+    monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "1")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder for sweeps that are to be disturbed; whatever a failed test leaves running in it is killed."""
+    from tests.sweeps.driver import Place  # it brings what few tests need
+
+    here = Place(tmp_path)
+    yield here
+    for process in here.started:
+        process.kill()

@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from sweeps.labels import LETTER, LINE, place_labels, points_along
 from sweeps.pareto import non_dominated
-from sweeps.plots import FrontPoint, _staircase, front_figure, history_figure, save_front_png
+from sweeps.plots import FrontPoint, _staircase, front_figure, save_front_png
 
 LIMITS = (-1.0, 6.0)
 grids = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=8)
@@ -35,6 +35,7 @@ def traces(figure):
     return {trace.name: trace for trace in figure.data}
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(grids, st.booleans())
 def test_the_staircase_bounds_exactly_what_is_dominated(spots, y_minimize):
     x, y = _staircase(trials(spots, y_minimize), LIMITS, LIMITS, y_minimize)
@@ -90,7 +91,10 @@ def test_all_points_and_intervals_lie_within_the_axes():
     assert low < 0.0 < 0.06 < high
 
 
-@pytest.mark.parametrize("points", [[], sweep(), sweep()[3:4], trials([(0.5, 0.5)] * 3)], ids=len)
+EARLY = FrontPoint(9, "search", "#9", 0.3, 0.02, stopped=True)
+
+
+@pytest.mark.parametrize("points", [[], sweep(), sweep()[3:4], [EARLY], trials([(0.5, 0.5)] * 3)], ids=str)
 def test_the_png_is_a_picture_and_leaves_no_global_state(tmp_path, points):
     save_front_png(points, tmp_path / "front.png", title="camvid $t$")
     with Image.open(tmp_path / "front.png") as image:
@@ -100,11 +104,51 @@ def test_the_png_is_a_picture_and_leaves_no_global_state(tmp_path, points):
     assert pyplot is None or not pyplot.get_fignums()
 
 
-def test_the_history_is_drawn_trial_by_trial():
-    (line,) = history_figure([0.1, 0.1, 0.3], title="camvid").data
-    assert (line.x0, line.dx, list(line.y), line.line.shape) == (1, 1, [0.1, 0.1, 0.3], "hv")
+def stopped(x, y, role="search", number=9):
+    details, intervals = {"epochs": "2 of 7"}, {"interval_x": (x - 0.01, x + 0.01), "interval_y": (y, y)}
+    return FrontPoint(number, role, f"#{number}", x, y, stopped=True, details=details, **intervals)
 
 
+def test_stopped_trials_are_small_faint_hollow_and_say_their_epochs():
+    figure = front_figure([*sweep(), stopped(0.45, 0.03), stopped(0.42, 0.02, "baseline", 10)], title="")
+    drawn = traces(figure)
+    dots = drawn["stopped early"]
+    assert (list(dots.x), list(dots.y)) == ([0.45, 0.42], [0.03, 0.02])
+    assert dots.marker.symbol == "circle-open"
+    assert all(
+        dots.marker.size < trace.marker.size for trace in figure.data if trace.mode == "markers" and trace != dots
+    )
+    assert dots.marker.opacity < 1
+    assert "epochs: 2 of 7" in dots.hovertext[0].split("<br>")
+    assert figure.data[2] == dots  # behind all other markers
+    assert "#10" not in drawn  # a baseline that was stopped is nothing to compare with
+    assert not any("#" in annotation.text for annotation in figure.layout.annotations)
+
+
+def test_stopped_trials_change_neither_the_front_line_nor_the_intervals():
+    without, beside = (traces(front_figure(points, "")) for points in (sweep(), [*sweep(), stopped(0.52, 0.05)]))
+    for name in ("Pareto front", "95% interval"):
+        np.testing.assert_array_equal(beside[name].x, without[name].x)
+        np.testing.assert_array_equal(beside[name].y, without[name].y)
+
+
+def test_far_stopped_trials_leave_half_of_each_axis_to_the_others_and_are_counted():
+    near, far, low = stopped(0.35, 0.03), stopped(0.1, 0.03), stopped(0.5, -0.9)
+    figure = front_figure([*sweep(), near, far, low], title="")
+    (left, right), bottom = figure.layout.xaxis.range, figure.layout.yaxis.range[0]
+    assert far.x < left < near.x
+    assert low.y < bottom
+    assert right - left < 1.16 * 2 * (0.54 - 0.4) + 1e-9  # with the room at the ends
+    dots = traces(figure)["stopped early (2 out of view)"]
+    assert list(dots.x) == [near.x, far.x, low.x]  # zooming out shows them
+
+
+def test_a_single_complete_trial_is_shown_with_the_stopped_ones_around_it():
+    figure = front_figure([FrontPoint(0, "baseline", "mcce", 0.5, 0.1), stopped(0.42, 0.05)], title="")
+    assert "stopped early" in traces(figure)
+
+
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(150, 650), st.integers(100, 300)), min_size=1, max_size=5))
 def test_labels_do_not_collide_and_stay_inside(anchors):
     texts, font = ["class-uniform", "MCCE", "focal", "tversky", "t=1"][: len(anchors)], 11

@@ -1,17 +1,18 @@
 """`sweeps.proposals` with real samplers: every proposal is in the space, and an interruption changes none of them."""
 
-import shutil
+from statistics import mean
 
 import pytest
 
 from search_spaces.space import load_space, parse_space
-from sweeps.proposals import Proposer
-from sweeps.record import Plan, Record
-from sweeps.search import Search, describe
+from sweeps.proposals import MEMORY, Observation, Proposer
+from sweeps.search import describe
 from tce_core.results import EpochResult
+from tests.sweeps.searching import reopened
 
 SAMPLERS = ("tpe", "gp", "nsga2", "random", "grid")
-TRIALS = {"tpe": 10, "gp": 7, "nsga2": 20, "random": 6, "grid": 12}  # past each sampler's random beginning
+LEARNING = ("tpe", "gp")
+TRIALS = {"tpe": 13, "gp": 13, "nsga2": 20, "random": 6, "grid": 12}  # past each sampler's random beginning
 SPACE = {
     "trial": {"epochs": 1, "crop": [32, 48]},
     "space": {
@@ -23,18 +24,7 @@ SPACE = {
 }
 
 
-@pytest.fixture
-def begin(tables, tmp_path):
-    """Begins a search in a file of its own; returns how to open it again: `reopen = begin("a", "tpe"); reopen()`."""
-
-    def make(name, sampler, trials=None):
-        trials = trials or TRIALS[sampler]
-        storage = f"sqlite:///{shutil.copy(tables, tmp_path / name)}"
-        plan = Plan(name, "worst_iou", 0.01, sampler, 1, trials, 0, "d", "f", SPACE, "own.yaml", 1, 1, 0.0)
-        Record.create(storage, plan)
-        return lambda: Search(Record.load(storage, name))
-
-    return make
+LINE = parse_space({"space": {"lr": {"low": 0.0001, "high": 1}}}, "own.yaml")
 
 
 def outcome(trial):
@@ -55,9 +45,9 @@ def end(search, trial):
     search.trial_done(trial.number, None if result else "diverged")
 
 
-def proposals(reopen, interrupted):
+def proposals(search, interrupted):
     """Every trial's parameters, two trials running at a time; `interrupted`: the search is now and then reopened."""
-    search, running = reopen(), []
+    running = []
     while True:
         while len(running) < 2 and (trial := search.next()) is not None:
             running.append(trial)
@@ -66,35 +56,41 @@ def proposals(reopen, interrupted):
         ended = running.pop(0)
         end(search, ended)
         if interrupted and ended.number % 4 == 3:
-            search = reopen()
+            search = reopened(search)
             # What ran is handed out again, first and under its own numbers.
             assert [search.next().number for _ in running] == [trial.number for trial in running]
     assert search.finished
     return [trial.params for trial in search.record.trials()]
 
 
+def within(params):
+    assert set(params) == {"loss", "t", "lr"} | ({"gamma"} if params["loss"] == "stochastic_tilt" else set())
+    assert params["loss"] in ("class_tilt", "stochastic_tilt")
+    assert 0.1 <= params["t"] <= 10
+    assert 0.01 <= params["lr"] <= 0.1
+    assert 0.01 <= params.get("gamma", 0.1) <= 0.5
+    return True
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_an_interrupted_search_proposes_what_an_unbroken_one_does(begin, sampler):
-    unbroken = proposals(begin("unbroken", sampler), interrupted=False)
-    broken = proposals(begin("broken", sampler), interrupted=True)
+    plan = {"space": SPACE, "sampler": sampler, "trials": TRIALS[sampler], "confirm": 0}
+    unbroken = proposals(begin(**plan), interrupted=False)
+    broken = proposals(begin(**plan), interrupted=True)
     assert broken == unbroken
     assert len(unbroken) == TRIALS[sampler]
-    for params in unbroken:
-        assert set(params) == {"loss", "t", "lr"} | ({"gamma"} if params["loss"] == "stochastic_tilt" else set())
-        assert 0.1 <= params["t"] <= 10
-        assert 0.01 <= params["lr"] <= 0.1
-        assert 0.01 <= params.get("gamma", 0.1) <= 0.5
+    assert all(within(params) for params in unbroken)
     assert {params["loss"] for params in unbroken} == {"class_tilt", "stochastic_tilt"}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random"])
 def test_another_seed_proposes_other_things(sampler):
     space = parse_space(SPACE, "own.yaml")
-    assert len({repr(Proposer(space, sampler, seed, (True, True), []).next().params) for seed in range(4)}) == 4
+    assert len({repr(Proposer(space, sampler, seed, (True, True)).next([]).params) for seed in range(4)}) == 4
 
 
 def test_a_grid_is_tried_once_each_in_order_and_then_the_search_is_over(begin):
-    search = begin("one", "grid", trials=99)()
+    search = begin(space=SPACE, sampler="grid", trials=99, confirm=0)
     tried = []
     while (trial := search.next()) is not None:
         tried.append(trial.params)
@@ -104,24 +100,123 @@ def test_a_grid_is_tried_once_each_in_order_and_then_the_search_is_over(begin):
     assert search.finished
 
 
+# What the sampler makes of it
+
+
+def late(sampler, values, shortfall=lambda lr: None, maximize=(True, True)):
+    """The learning rates proposed past the random beginning, `values` and `shortfall` being functions of them."""
+    proposer, earlier = Proposer(LINE, sampler, 0, maximize), []
+    for _ in range(14 if sampler == "gp" else 24):  # which learns faster, and takes its time
+        lr = proposer.next(earlier).params["lr"]
+        earlier.append(Observation({"lr": lr}, values(lr), shortfall=shortfall(lr)))
+    return [one.params["lr"] for one in earlier[10:]]
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
 @pytest.mark.parametrize("maximize", [(True, True), (True, False)])
-def test_a_sampler_learns_from_what_was_told(maximize):
+def test_a_sampler_learns_from_what_was_told(sampler, maximize):
     """Where only low learning rates do well in both measures, late proposals are lower than a random search's."""
-    space = parse_space({"space": {"lr": {"low": 0.0001, "high": 1}}}, "own.yaml")
 
-    def late(sampler):
-        proposer, tried = Proposer(space, sampler, 0, maximize, []), []
-        for place in range(30):
-            tried.append(proposer.next().params["lr"])
-            proposer.tell(place, (-tried[-1], -tried[-1] if maximize[1] else tried[-1]))
-        return sum(tried[15:])
+    def values(lr):
+        return -lr, -lr if maximize[1] else lr
 
-    assert late("tpe") < late("random")
+    assert mean(late(sampler, values, maximize=maximize)) < 0.6 * mean(late("random", values))
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_sampler_keeps_to_what_keeps_the_guard(sampler):
+    """High learning rates do well, but above 0.3 the guard is not kept."""
+
+    def kept(shortfall):
+        return mean(lr <= 0.3 for lr in late(sampler, lambda lr: (lr, lr), shortfall))
+
+    assert kept(lambda lr: lr - 0.3) > 0.5 > 2 * kept(lambda lr: -1.0)
+
+
+def history(n, **changes):
+    """Of `n` earlier proposals in the conditional space, the later the better; `changes`: by place, what is other."""
+    found = []
+    for i in range(n):
+        params = {"loss": "class_tilt", "t": 0.1 + i / n, "lr": 0.01 + 0.09 * i / n}
+        if i % 2:
+            params = {**params, "loss": "stochastic_tilt", "gamma": 0.01 + 0.49 * i / n}
+        found.append(changes.get(f"at_{i}", Observation(params, (i / 100, i / 100))))
+    return found
+
+
+def asked(sampler, earlier):
+    return Proposer(parse_space(SPACE, "own.yaml"), sampler, 0, (True, True)).next(earlier).params
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_what_was_observed_changes_what_is_proposed_also_where_parameters_hang_on_others(sampler):
+    other = Observation(history(12)[3].params, (0.9, 0.9))
+    assert within(asked(sampler, history(12)))
+    assert asked(sampler, history(12)) == asked(sampler, history(12))
+    assert asked(sampler, history(12)) != asked(sampler, history(12, at_3=other))
+    assert asked("random", history(12)) == asked("random", history(12, at_3=other))
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_trial_that_failed_teaches_nothing_whatever_it_was(sampler):
+    failures = [Observation(history(13)[i].params, failed=True) for i in (2, 9)]
+    one, other = (asked(sampler, history(13, at_5=failure)) for failure in failures)
+    assert one == other
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_running_trial_is_seen(sampler):
+    """Beside one that is at what would be proposed, something else is proposed."""
+    ended = [Observation(one.params, (i / 100, -((i / 100) ** 2))) for i, one in enumerate(history(12))]
+    alone = asked(sampler, [*ended, Observation(ended[5].params, failed=True)])
+    assert asked(sampler, [*ended, Observation(alone)]) != alone
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
+    """Of 40, the first 10 are the best here, and the last 10 the latest: what lies between is not seen."""
+    monkeypatch.setattr("sweeps.proposals.MEMORY", 20)
+
+    def proposed(*changed):
+        earlier = [Observation(one.params, (-i / 100, -i / 100)) for i, one in enumerate(history(40))]
+        for place in changed:
+            earlier[place] = Observation(earlier[0].params, (-place / 100 - 0.001,) * 2)
+        return asked(sampler, earlier)
+
+    assert within(proposed())
+    assert proposed() == proposed(*range(10, 30))
+    assert proposed() != proposed(*range(1, 10))
+    assert proposed() != proposed(*range(30, 40))
+
+
+def test_a_long_search_proposes_within_its_space_and_remembers_as_many_as_it_says():
+    proposer = Proposer(parse_space(SPACE, "own.yaml"), "tpe", 0, (True, True))
+    earlier = history(MEMORY + 25)
+    assert within(proposer.next(earlier).params)
+    remembered = proposer._remembered(earlier)
+    assert len(remembered) == MEMORY
+    assert all(one in remembered for one in earlier[-MEMORY // 2 :])  # here both the best and the latest
+    assert remembered == [one for one in earlier if one in remembered]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_is_given_to_be_tried_first_is_tried_first(sampler):
+    first = [
+        {"loss": "stochastic_tilt", "t": 0.1, "gamma": 0.5, "lr": 0.1},
+        {"loss": "class_tilt", "t": 2.5, "lr": 0.05},
+    ]
+    proposer, earlier = Proposer(parse_space(SPACE, "own.yaml"), sampler, 0, (True, True), first), []
+    for _ in range(3):
+        earlier.append(Observation(proposer.next(earlier).params, (0.5, 0.5)))
+    assert [one.params for one in earlier[:2]] == first
+    assert within(earlier[2].params)
+    assert earlier[2].params not in first
 
 
 def test_the_built_in_space_asks_for_gamma_only_with_the_stochastic_tilt():
-    proposer = Proposer(load_space("tce"), "random", 0, (True, True), [])
-    found = [proposer.next().params for _ in range(30)]
+    proposer, found = Proposer(load_space("tce"), "random", 0, (True, True)), []
+    for _ in range(30):
+        found.append(proposer.next([Observation(params) for params in found]).params)
     assert {params["loss"] for params in found if "gamma" in params} == {"stochastic_tilt"}
     assert {params["loss"] for params in found if "gamma" not in params} == {"class_tilt", "image_tilt"}
 

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from sweeps.record import Plan, Record
+from sweeps.record import Ended, NotBegun, Plan, Record
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
@@ -31,6 +31,12 @@ PLAN = Plan(
     workers=2,
     cpus_per_worker=1,
     gpus_per_worker=0.5,
+    rungs=(1,),
+    keep=0.25,
+    patience=9,
+    max_epochs=40,
+    max_hours=0.1 + 0.2,
+    warm_start=({"lr": 0.15},),
     versions={"python": "3.11"},
 )
 CONFIG = TrialConfig(epochs=2, lr=0.1 + 0.2, crop=(32, 48)).model_dump(mode="json")
@@ -74,9 +80,9 @@ def test_a_trial_comes_back_as_it_was(storage):
     begun = record.begin("search", "focal lr=0.3", CONFIG, params, distributions, {"sampler:note": 7})
     record.add_epoch(begun.number, result(1))
     record.add_epoch(begun.number, result(2, (0.8, math.nan, 0.7, 0.6)))
-    record.complete(begun.number)
+    record.end(begun.number, TrialState.COMPLETE, None, 12.5)
     again = record.begin("confirm", "focal lr=0.3 seed=4", CONFIG, of=begun.number)
-    record.fail(again.number, "its workers died 3 times")
+    record.end(again.number, TrialState.FAIL, "its workers died 3 times", 20.25)
 
     read = Record.load(storage, "first")
     for mine, theirs in zip(record.trials(), read.trials(), strict=True):
@@ -90,6 +96,7 @@ def test_a_trial_comes_back_as_it_was(storage):
     assert math.isnan(one.last.iou[1])
     assert one.last.class_weights == (0.25, 0.75)
     assert one.values == pytest.approx((0.7, 0.6))  # the absent class does not count
+    assert (one.ended, two.ended) == (Ended(None, 2, 12.5), Ended("its workers died 3 times", 2, 20.25))
     assert (two.state, two.reason, two.of, two.values) == (TrialState.FAIL, "its workers died 3 times", 0, None)
     frozen = read.study.get_trials()[0]
     assert frozen.distributions == distributions
@@ -108,8 +115,59 @@ def test_each_event_is_there_at_once_for_a_process_that_looks(storage):
     assert read().last.epoch == 1
     record.add_epoch(0, result(2))
     assert not read().complete
-    record.complete(0)
+    record.end(0, TrialState.COMPLETE, None, 1.0)
     assert read().complete
+
+
+def test_a_stopped_trial_is_pruned_with_all_it_showed_and_no_values(storage):
+    record = Record.create(storage, PLAN)
+    record.begin("search", "lr=0.2", CONFIG)
+    record.add_epoch(0, result(1))
+    record.end(0, TrialState.PRUNED, "not among the best 50% at epoch 1", 3.5)
+    for view in (record, Record.load(storage, "first")):
+        trial = view[0]
+        assert (trial.state, trial.values, trial.stopped, trial.complete) == (TrialState.PRUNED, None, True, False)
+        assert (trial.epoch, trial.ended) == (1, Ended("not among the best 50% at epoch 1", 1, 3.5))
+    frozen = optuna.load_study(study_name="first", storage=storage).get_trials()[0]
+    assert (frozen.state, frozen.values) == (TrialState.PRUNED, None)
+
+
+def test_what_is_written_again_because_it_seemed_to_fail_is_there_once(storage):
+    record = Record.create(storage, PLAN)
+    for number in range(2):
+        record.begin("search", f"lr={number}", CONFIG)
+    call = record.store.call
+    record.store.call = lambda action: (call(action), call(action))[1]
+    for number in range(2):
+        record.add_epoch(number, result(1))
+        record.end(number, TrialState.PRUNED, "why", 3.5)
+    record.finish()
+    read = Record.load(storage, "first")
+    assert [repr(trial) for trial in read.trials()] == [repr(trial) for trial in record.trials()]
+    assert [trial.stopped for trial in read.trials()] == [True, True]
+    assert (read.epochs, read.finished) == (2, True)
+
+
+def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):
+    record = Record.create(storage, PLAN)
+    for number, (role, epochs) in enumerate([("baseline", 2), ("search", 1), ("search", 0), ("confirm", 2)]):
+        record.begin(role, role, CONFIG)
+        for epoch in range(1, epochs + 1):
+            record.add_epoch(number, result(epoch))
+    record.end(0, TrialState.COMPLETE, None, 1.0)
+    record.end(1, TrialState.FAIL, "why", 2.0)
+    for view in (record, Record.load(storage, "first")):
+        assert (view.epochs, view.running) == (5, {2, 3})
+        assert [view.count(role) for role in ("baseline", "search", "confirm")] == [1, 2, 1]
+    assert record[1].ended.epochs == 5
+
+
+def test_a_sweep_is_finished_when_it_says_so(storage):
+    record = Record.create(storage, PLAN)
+    assert not record.finished
+    record.finish()
+    assert record.finished
+    assert Record.load(storage, "first").finished
 
 
 def test_an_epoch_told_twice_is_one_epoch(storage):
@@ -119,6 +177,7 @@ def test_an_epoch_told_twice_is_one_epoch(storage):
         record.add_epoch(0, result(epoch))
     for view in (record, Record.load(storage, "first")):
         assert [r.epoch for r in view[0].results] == [1, 2]
+        assert view.epochs == 2
 
 
 def test_many_epochs_stay_in_order(storage):
@@ -176,8 +235,21 @@ def test_two_sweeps_in_one_storage_keep_apart(storage):
 
 def test_a_foreign_study_is_refused(storage):
     optuna.create_study(storage=storage, study_name="theirs").add_trial(optuna.trial.create_trial(value=1.0))
-    with pytest.raises(UserError, match=r"study 'theirs' in sqlite.* is not a sweep of this program"):
+    with pytest.raises(UserError, match=r"study 'theirs' in sqlite.* is not a sweep of this program") as caught:
         Record.load(storage, "theirs")
+    assert not isinstance(caught.value, NotBegun)
+    with pytest.raises(UserError, match="'theirs' already exists"):
+        Record.create(storage, replace(PLAN, name="theirs"))
+
+
+def test_a_sweep_that_was_killed_as_it_began_is_begun_again(storage):
+    directions = [StudyDirection.MAXIMIZE] * 2
+    optuna.create_study(storage=storage, study_name="first", directions=directions).set_metric_names(["miou", "x"])
+    with pytest.raises(NotBegun, match="'first'"):
+        Record.load(storage, "first")
+    record = Record.create(storage, PLAN)
+    assert record.study.metric_names == ["miou", "worst_iou"]
+    assert Record.load(storage, "first").plan == PLAN
 
 
 @pytest.mark.parametrize("uri", ["sqlite:////no/such/folder/sweeps.db", "nonsense://x", "plain text", "mysql://h/d"])
@@ -191,10 +263,29 @@ def test_a_storage_that_cannot_be_opened_is_named(uri):
 
 def test_a_file_that_is_no_database_is_named(tmp_path):
     (tmp_path / "notes.db").write_text("these are notes " * 100)
-    with pytest.raises(UserError, match=r"--storage sqlite.*notes\.db.*cannot be opened"):
+    with pytest.raises(UserError, match=r"--storage sqlite.*notes\.db: file is not a database$"):
         Record.names(f"sqlite:///{tmp_path}/notes.db")
     (tmp_path / "empty.db").touch()
     assert Record.names(f"sqlite:///{tmp_path}/empty.db") == []
+
+
+def test_a_folder_in_place_of_the_file_is_named(tmp_path, impatient):
+    with pytest.raises(UserError, match=rf"--storage sqlite:///{tmp_path}: unable to open database file, for 1 s"):
+        Record.names(f"sqlite:///{tmp_path}")
+
+
+def test_tables_of_another_version_of_optuna_are_named(storage, tmp_path):
+    with sqlite3.connect(tmp_path / "sweeps.db") as database:
+        database.execute("update alembic_version set version_num = 'v99.0.0.a'")
+    with pytest.raises(UserError, match=r"--storage sqlite.*compatible with the table schema") as caught:
+        Record.names(storage)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_storage_in_memory_or_with_settings_can_be_used(storage):
+    assert Record.create("sqlite:///:memory:", PLAN).plan == PLAN
+    Record.create(storage + "?timeout=5", PLAN)
+    assert Record.load(storage, "first").plan == PLAN
 
 
 def test_the_record_is_plain_optuna(storage, tmp_path):
@@ -202,7 +293,7 @@ def test_the_record_is_plain_optuna(storage, tmp_path):
     record = Record.create(storage, PLAN)
     record.begin("search", "lr=0.2", CONFIG, {"lr": 0.2}, {"lr": FloatDistribution(0.1, 0.5)})
     record.add_epoch(0, result(1))
-    record.complete(0)
+    record.end(0, TrialState.COMPLETE, None, 1.0)
     study = optuna.load_study(study_name="first", storage=storage)
     assert [t.params for t in study.best_trials] == [{"lr": 0.2}]
     with sqlite3.connect(tmp_path / "sweeps.db") as database:

@@ -25,8 +25,11 @@ import numpy as np
 import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
 
 from sweeps import tracking
+from sweeps.export import main as export
+from sweeps.export import read_export
 from sweeps.front import front_points, front_table
 from sweeps.mlflow_store import connect
 from sweeps.mlflow_view import metric_keys
@@ -36,10 +39,13 @@ from sweeps.record import Plan, Record
 from sweeps.tracking import EXPERIMENT, Tracking
 from tce_core.config import TrialConfig
 from tce_core.data.streets import make_streets
+from tce_core.errors import UserError
 from tce_core.results import EpochResult
 
 NAMES = ("road", "traffic light", "traffic/light", "rider")
 EPOCHS = 3
+COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+OUTDONE = "not among the best 50% at epoch 1"
 SPACE = {"baselines": {"mcce": {}}, "space": {"t": {"low": 0.1, "high": 3.0}, "loss": {"choices": ["class_tilt"]}}}
 
 
@@ -97,13 +103,16 @@ class Sweep:
             if self.listener:
                 self.listener.epoch_done(number)
 
-    def end(self, number, reason=None):
-        self.record.complete(number) if reason is None else self.record.fail(number, reason)
+    def end(self, number, state=COMPLETE, reason=None):
+        self.record.end(number, state, reason, seconds=2.5 * self.record.epochs)
         if self.listener:
             self.listener.trial_ended(number)
 
     def run(self):
-        """Six trials: the recommended one, 2, and trial 3 are the front; 4 fails; 5 confirms."""
+        """Seven trials: the recommended one, 2, and trial 3 are the front; 4 fails; 5 is stopped; 6 confirms.
+
+        The stopped one would be on the front.
+        """
         found = [("mcce", 0.50, 0.10), ("t=0.2", 0.48, 0.08), ("t=1", 0.49, 0.30), ("t=2", 0.52, 0.12)]
         for label, miou, worst in found:
             role = "baseline" if label == "mcce" else "search"
@@ -113,10 +122,14 @@ class Sweep:
             self.end(number)
         failing = self.begin("search", "t=3", {"loss": "class_tilt", "t": 3.0})
         self.train(failing, 0.1, 0.0, epochs=[1])
-        self.end(failing, "the loss is not finite\nat step 3")
+        self.end(failing, FAIL, "the loss is not finite\nat step 3")
+        stopped = self.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
+        self.train(stopped, 1.8, 0.9, epochs=[1])
+        self.end(stopped, PRUNED, OUTDONE)
         again = self.begin("confirm", "t=1 seed=1", of=2)
         self.train(again, 0.495, 0.29)
         self.end(again)
+        self.record.finish()
         return self
 
 
@@ -210,8 +223,8 @@ def test_a_sweep_is_one_run_with_one_run_nested_for_each_trial(uri, storage):
     assert top.data.params["fingerprint"] == top.data.tags["fingerprint"] == "5eed" * 16
     assert [(i.dataset.name, i.dataset.digest) for i in top.inputs.dataset_inputs] == [("streets", "5eed5eed5eed")]
     nested = runs(uri, f"tags.mlflow.parentRunId = '{top.info.run_id}'")
-    assert len(nested) == 6
-    assert len(runs(uri)) == 7
+    assert len(nested) == 7
+    assert len(runs(uri)) == 8
     run = next(run for run in nested if run.data.tags["trial"] == "2")
     assert run.info.run_name == "002 t=1"
     assert (run.data.tags["role"], run.data.tags["label"], run.data.tags["state"]) == ("search", "t=1", "COMPLETE")
@@ -333,10 +346,72 @@ def test_a_failed_trial_says_why_and_a_confirming_one_of_what(uri, storage):
     assert failed.data.tags["trial"] == "4"
     assert failed.data.tags["state"] == "FAIL"
     assert failed.data.tags["reason"] == "the loss is not finite\nat step 3"
+    assert failed.data.tags["epochs"] == "1"
     assert "pareto" not in failed.data.tags
     (again,) = runs(uri, "tags.role = 'confirm'")
     assert again.data.tags["of"] == "2"
     assert "pareto" not in again.data.tags
+
+
+def test_a_stopped_trial_has_finished_but_is_no_candidate(uri, storage):
+    sweep = Sweep(storage).run()
+    sweep.tracking(uri).sync()
+    (run,) = runs(uri, "tags.state = 'PRUNED'")
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= run.info.start_time
+    tags = run.data.tags
+    assert (tags["trial"], tags["epochs"], tags["reason"]) == ("5", "1", OUTDONE)
+    assert "pareto" not in tags
+    assert run.data.params.keys() == sweep.record[5].config.keys()
+    assert [step for step, _, _ in history(uri, run, "miou")] == [1]
+    assert numbers(uri, "tags.epochs = '3'") == [0, 1, 2, 3, 6]
+    assert numbers(uri, "tags.epochs != '3' and tags.state != 'FAIL'") == [5]
+
+
+def test_epochs_follow_a_trial_as_it_trains(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    number = sweep.begin("baseline", "mcce")
+    assert "epochs" not in runs(uri, "tags.trial = '0'")[0].data.tags
+    for epoch in (1, 2):
+        sweep.train(number, 0.5, 0.1, epochs=[epoch])
+        assert runs(uri, "tags.trial = '0'")[0].data.tags["epochs"] == str(epoch)
+
+
+def test_the_note_says_what_was_spent_and_what_full_length_would_have_cost(uri, storage):
+    Sweep(storage).run().tracking(uri).sync()
+    note = parent(uri).data.tags["mlflow.note.content"]
+    # five trials of 3 epochs, and two of 1
+    assert "\n\nSpent 17 epochs on 7 trials; all at full length would have been 21 (81%; 1 stopped early).\n\n" in note
+
+
+def test_progress_is_in_the_order_of_epochs_spent_whatever_the_clock_said(uri, storage, tmp_path):
+    sweep = Sweep(storage)
+    values = {0: (0.5, 0.1), 1: (0.4, 0.3), 2: (0.6, 0.05)}
+    for number, (miou, worst) in values.items():
+        sweep.begin("search", f"#{number}", {"t": 1.0 + number})
+        sweep.train(number, miou, worst, epochs=[1])
+    stopped = sweep.begin("search", "#3", {"t": 4.0})
+    sweep.train(stopped, 0.9, 0.9, epochs=[1])
+    for number in (2, 0):
+        sweep.train(number, *values[number], epochs=[2, 3])
+        sweep.end(number)
+    sweep.end(stopped, PRUNED, OUTDONE)
+    sweep.train(1, *values[1], epochs=[2, 3])
+    sweep.end(1)
+    with sqlite3.connect(storage.removeprefix("sqlite:///")) as store:  # summer time ends, or a clock is corrected
+        clock = {2: "2026-01-01 12:00:00", 0: "2026-01-01 11:00:00", 1: "2026-01-01 11:30:00"}
+        for number, time_ in clock.items():
+            changed = store.execute("update trials set datetime_complete = ? where number = ?", (time_, number))
+            assert changed.rowcount == 1
+    record = Record.load(storage, "streets-1")
+    Tracking(record, Outcome(record, record.plan.objectives), NAMES, uri).sync()
+    ended = [[values[2]], [values[2], values[0]], [values[2], values[0], values[1]]]
+    steps = history(uri, parent(uri), "hypervolume")
+    assert [step for step, _, _ in steps] == [1, 2, 3]
+    assert [value for _, value, _ in steps] == pytest.approx([hypervolume(points, (0, 0)) for points in ended])
+    assert len({time for _, _, time in steps}) == 1  # the latest so far, never back
+    assert [(step, value) for step, value, _ in history(uri, parent(uri), "epochs_spent")] == [(1, 6), (2, 8), (3, 10)]
 
 
 def test_the_hypervolume_grows_in_the_order_in_which_trials_finish(uri, storage):
@@ -385,12 +460,14 @@ def test_the_front_is_a_table_in_mlflow(uri, storage, monkeypatch):
     sweep.tracking(uri).sync()
     run = parent(uri)
     table = connect(uri).load_table(run.info.experiment_id, "front.json", [run.info.run_id])
-    assert list(table["number"]) == [3, 2, 0, 1]  # the front first, by mIoU
-    assert list(table["on_front"]) == [True, True, False, False]
-    assert list(table["recommended"]) == [False, True, False, False]
-    assert list(table["worst_class"]) == ["rider"] * 4
-    assert table["worst_iou"].tolist() == pytest.approx([0.12, 0.30, 0.10, 0.08])
-    assert list(table["loss"]) == ["class_tilt", "class_tilt", "mcce", "class_tilt"]
+    assert list(table["number"]) == [3, 2, 0, 1, 5]  # the front first, by mIoU, and last what was stopped
+    assert list(table["state"]) == ["complete"] * 4 + ["stopped"]
+    assert list(table["epochs"]) == [3, 3, 3, 3, 1]
+    assert list(table["on_front"]) == [True, True, False, False, False]
+    assert list(table["recommended"]) == [False, True, False, False, False]
+    assert list(table["worst_class"]) == ["rider"] * 5
+    assert table["worst_iou"].tolist() == pytest.approx([0.12, 0.30, 0.10, 0.08, 0.30])
+    assert list(table["loss"]) == ["class_tilt", "class_tilt", "mcce", "class_tilt", "class_tilt"]
     assert np.isnan(table["t"][2])  # a baseline was not searched
     assert {"miou", "std_iou", "bottom25_iou", "label", "role"} <= set(table.columns)
 
@@ -400,13 +477,41 @@ def test_points_of_the_picture(storage):
     assert front_points(sweep.outcome, NAMES) == []
     assert front_table(sweep.outcome, NAMES) == {"columns": [], "data": []}
     points = front_points(sweep.run().outcome, NAMES)
-    assert [point.number for point in points] == [0, 1, 2, 3]  # neither the failed nor the confirming trial
-    assert [point.role for point in points] == ["baseline", "search", "search", "search"]
-    assert [point.on_front for point in points] == [False, False, True, True]
-    assert [point.recommended for point in points] == [False, False, True, False]
-    assert points[2].details == {"loss": "class_tilt", "t": "1", "worst class": "rider (0.3000)", "epochs": "3"}
+    assert [point.number for point in points] == [0, 1, 2, 3, 5]  # neither the failed nor the confirming trial
+    assert [point.role for point in points] == ["baseline", "search", "search", "search", "search"]
+    assert [point.on_front for point in points] == [False, False, True, True, False]
+    assert [point.recommended for point in points] == [False, False, True, False, False]
+    assert [point.stopped for point in points] == [False, False, False, False, True]
+    assert points[2].details == {"loss": "class_tilt", "t": "1", "worst class": "rider (0.3000)", "epochs": "3 of 3"}
+    assert (points[4].x, points[4].y) == pytest.approx((0.6, 0.3))
+    assert points[4].details["epochs"] == "1 of 3"
+    assert points[4].details["stopped"] == OUTDONE
     assert points[2].interval_x == pytest.approx((0.47, 0.50))
     assert points[2].interval_y == pytest.approx((0.27, 0.31))
+
+
+def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
+    sweep = Sweep(storage, dataset=str(tmp_path / "data"))
+    iou = np.full(data.num_classes, 0.9)
+    stopped = sweep.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
+    sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, tuple(iou), {}, None, 1.0, 1.0))
+    sweep.end(stopped, PRUNED, OUTDONE)
+    with pytest.raises(UserError, match="no completed trial"):
+        export(["streets-1", "--storage", storage])
+    complete = sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0})
+    for epoch in range(1, EPOCHS + 1):
+        sweep.record.add_epoch(complete, EpochResult(epoch, 1.0, 0.1, tuple(iou / 2), {}, None, 1.0, 1.0))
+    sweep.end(complete)
+    export(["streets-1", "--storage", storage])
+    export(["streets-1", "--storage", storage, "--all"])
+    paths = sorted((tmp_path / "runs").rglob("*.yaml"))
+    assert [path.name for path in paths] == ["best.yaml", f"trial-{complete:05d}.yaml"]
+    for path in paths:
+        saved, config = read_export(path)
+        assert (saved["sweep"]["trial"], config.t) == (complete, 1.0)
+        assert saved["measured"]["epochs"] == saved["trial"]["epochs"] == EPOCHS
 
 
 def test_two_sweeps_of_one_name_stay_apart(uri, storage, tmp_path):
@@ -418,7 +523,7 @@ def test_two_sweeps_of_one_name_stay_apart(uri, storage, tmp_path):
     assert len(runs(uri, "tags.trial = '0'")) == 2
 
 
-def test_an_unreachable_server_costs_little_and_is_caught_up_with(uri, storage, caplog):
+def test_an_unreachable_server_costs_little_and_is_caught_up_with(uri, storage, caplog, tmp_path, empty_store):
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(f"http://watcher:secret@127.0.0.1:{free_port()}")
     began = time.monotonic()
@@ -429,9 +534,14 @@ def test_an_unreachable_server_costs_little_and_is_caught_up_with(uri, storage, 
     assert "\n" not in warning.getMessage()
     assert "secret" not in warning.getMessage()
     assert not sweep.listener.sync()
+    assert runs(uri) == []
     assert sweep.tracking(uri).sync()
-    assert len(runs(uri)) == 7
-    assert numbers(uri, "tags.pareto = 'true'") == [2, 3]
+    later = f"sqlite:///{tmp_path}/never-down.db"
+    shutil.copy(empty_store, tmp_path / "never-down.db")
+    sweep.tracking(later).sync()
+    assert content(uri) == content(later)
+    assert len(runs(uri)) == 8
+    assert parent(uri).info.status == "FINISHED"
 
 
 def test_an_outage_in_the_midst_is_caught_up_with(uri, storage, caplog, capfd, monkeypatch):
@@ -469,12 +579,118 @@ def test_during_an_outage_attempts_are_rare(uri, storage):
     assert sweep.listener.sync()  # asked for by name it does not wait
 
 
-def test_a_store_that_mlflow_refuses_does_not_end_the_sweep(tmp_path, storage, caplog):
+def corrupt(uri, damage):
+    """The URI of a store that cannot be used; a whole one is at `uri`."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if damage == "no store":
+        return str(path.parent / "no" / "such:store")
+    if damage == "not a database":
+        path.write_bytes(b"not a database " * 1000)
+    if damage == "cut off":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if damage == "a folder":
+        path.unlink()
+        path.mkdir()
+    if damage == "below a file":
+        return f"{uri}/mlflow.db"
+    deleted = f"insert into experiments (name, lifecycle_stage) values ('{EXPERIMENT}', 'deleted')"
+    statement = {
+        "of another version": "update alembic_version set version_num = 'fffffffffff'",
+        "of other columns": "alter table metrics rename column value to nonsense",
+        "its experiment is deleted": deleted,
+    }.get(damage)
+    if statement:
+        with sqlite3.connect(path) as store:
+            store.execute(statement)
+    return uri
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "no store",
+        "not a database",
+        "cut off",
+        "a folder",
+        "below a file",
+        "of another version",
+        "of other columns",
+        "its experiment is deleted",
+    ],
+)
+def test_a_store_that_cannot_be_used_costs_one_line_and_little_time(uri, storage, caplog, damage):
     sweep = Sweep(storage)
-    sweep.listener = sweep.tracking(str(tmp_path / "no" / "such:store"))
+    sweep.listener = sweep.tracking(corrupt(uri, damage))
+    began = time.monotonic()
     sweep.run()
+    sweep.listener.sweep_ended("FINISHED")
+    assert time.monotonic() - began < 60  # MLflow's own attempts: two minutes for a folder
     assert not sweep.listener.sync()
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 1
+    assert "lags behind" in said[0]
+
+
+def test_a_store_that_holds_nonsense_about_the_sweep_does_not_end_it(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    sweep.train(sweep.begin("baseline", "mcce"), 0.5, 0.1, epochs=[1])
+    (run,) = runs(uri, "tags.trial = '0'")
+    for number in ("-7", "zero", "", "999"):
+        tags = {**sweep.listener.mirror.runs[0].tags, "trial": number}
+        connect(uri).create_run(run.info.experiment_id, tags=tags)
+    sweep.listener.sync()
+    sweep.train(0, 0.5, 0.1, epochs=[2, 3])
+    sweep.end(0)
+    sweep.listener.sweep_ended("FINISHED")
+    assert [step for step, _, _ in history(uri, run, "miou")] == [1, 2, 3]
+    assert connect(uri).get_run(run.info.run_id).data.tags["state"] == "COMPLETE"
+
+
+def test_a_store_that_is_moved_in_the_midst_is_said_once_and_caught_up_with(uri, storage, caplog, monkeypatch):
+    monkeypatch.setattr(tracking, "PAUSE", 0.0)
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    sweep.train(sweep.begin("baseline", "mcce"), 0.5, 0.1)
+    before = Path(uri.removeprefix("sqlite:///"))
+    after = before.with_name("after.db")
+    before.rename(after)
+    sweep.end(0)
+    sweep.listener.sweep_ended("FINISHED")
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert sweep.tracking(f"sqlite:///{after}").sync()
+    assert numbers(f"sqlite:///{after}", "attributes.status = 'FINISHED'") == [0]
+
+
+def test_a_trial_without_any_class_is_shown_and_does_not_hide_the_others(uri, storage):
+    sweep = Sweep(storage)
+    nothing = EpochResult(1, math.inf, 0.1, (math.nan,) * 4, {}, None, 2.0, 0.5)
+    sweep.record.add_epoch(sweep.begin("baseline", "mcce"), nothing)
+    sweep.end(0, FAIL, "the objectives are not finite after epoch 1")
+    sweep.train(sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0}), 0.49, 0.3)
+    sweep.end(1)
+    assert sweep.tracking(uri).sync()
+    before = rows(uri)
+    assert sweep.tracking(uri).sync()
+    assert rows(uri) == before
+    (failed,) = runs(uri, "attributes.status = 'FAILED'")
+    assert failed.data.metrics == {"lr": 0.1, "seconds": 2.5}
+    assert numbers(uri, "tags.pareto = 'true'") == [1]
+
+
+def test_a_sweep_whose_end_was_missed_is_shown_as_finished(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    sweep.train(sweep.begin("baseline", "mcce"), 0.5, 0.1, epochs=[1])
+    sweep.listener.sweep_ended("KILLED")
+    sweep.listener = None  # it goes on, and MLflow is down
+    sweep.train(0, 0.5, 0.1, epochs=[2, 3])
+    sweep.end(0)
+    assert sweep.tracking(uri).sync()
+    assert parent(uri).info.status == "KILLED"  # there may be more to come
+    sweep.record.finish()
+    assert sweep.tracking(uri).sync()
+    assert parent(uri).info.status == "FINISHED"
 
 
 def test_the_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
@@ -484,7 +700,7 @@ def test_the_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
     number = record.begin("baseline", "mcce", TrialConfig().model_dump(mode="json")).number
     iou = tuple(np.linspace(0.9, 0.1, data.num_classes))
     record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0))
-    record.complete(number)
+    record.end(number, COMPLETE, None, seconds=2.0)
     # An old file store, which MLflow would choose (and refuse) if it were left to choose.
     (tmp_path / "mlruns" / "0").mkdir(parents=True)
     (tmp_path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")

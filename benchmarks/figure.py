@@ -1,0 +1,46 @@
+"""The picture of `search.py`'s results: hypervolume over the epochs that were spent.
+
+python benchmarks/figure.py search.csv docs/search.png
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from lcbench import EPOCHS
+from search import MARKS, TUNED, read
+
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+DRAWN = {
+    "ours": ("#0072B2", "-", "ours: GP, two-objective halving"),
+    "Optuna GP, full": ("#0072B2", ":", "Optuna GP, full trainings"),
+    "ours, TPE": ("#D55E00", "-", "ours with TPE"),
+    "Optuna TPE, full": ("#D55E00", ":", "Optuna TPE, full trainings"),
+    "Syne Tune MO-ASHA": ("#009E73", "-", "Syne Tune MO-ASHA"),
+    "random, full": ("#000000", ":", "random, full trainings"),
+}
+
+
+def main(source: Path, target: Path) -> None:
+    curves = read(source)
+    tasks = list(dict.fromkeys(task for _, task, _ in curves))
+    seeds = sorted({seed for _, _, seed in curves})
+    figure, axes = plt.subplots(figsize=(7.5, 4.4), dpi=150, layout="constrained")
+    trainings = np.concatenate([[0], MARKS / EPOCHS])
+    for method, (colour, line, label) in DRAWN.items():
+        runs = np.array([[curves[method, task, seed][: len(MARKS)] for task in tasks] for seed in seeds])
+        mean = np.concatenate([[0], runs.mean(axis=(0, 1))])
+        axes.plot(trainings, mean, color=colour, linestyle=line, linewidth=2, label=label)
+        axes.annotate(f"{mean[-1]:.2f}", (30, mean[-1]), (4, 0), textcoords="offset points", va="center", fontsize=9)
+    axes.set(xlim=(0, 31.8), ylim=(0, None), xlabel="epochs spent, in full trainings of 52")
+    axes.set_ylabel("relative hypervolume\n(1: 3,000 random full trainings)")
+    axes.set_title(f"34 LCBench tasks, {len(seeds)} seeds, two objectives" if len(tasks) > TUNED else "", fontsize=11)
+    axes.grid(color="#dddddd")
+    axes.legend(loc="lower right", fontsize=9, frameon=True)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

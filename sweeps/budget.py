@@ -1,0 +1,55 @@
+"""When a sweep has spent enough: epochs, hours, or too long without getting better. Derived from the record."""
+
+import time
+
+import numpy as np
+
+from sweeps.outcome import Outcome, ended_at
+from sweeps.record import Record
+
+
+class Budget:
+    """What the sweep has spent, of what its plan allows."""
+
+    def __init__(self, record: Record, outcome: Outcome) -> None:
+        self.record, self.outcome, self.plan = record, outcome, record.plan
+        # Interruptions do not count, and neither does what the clock on the wall shows.
+        self.seconds_before = max((t.ended.seconds for t in record.trials() if t.ended is not None), default=0.0)
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """At work, in this and earlier processes, as far as trials that ended have told."""
+        return self.seconds_before + time.monotonic() - self.started
+
+    def spent(self, committed: int) -> str | None:
+        """Why not one epoch more may begin; None while it may.
+
+        Args:
+            committed: epochs under way, and those kept for baselines and confirming runs.
+        """
+        if self.plan.max_epochs is not None and self.record.epochs + committed >= self.plan.max_epochs:
+            return f"the sweep's {self.plan.max_epochs} epochs are spent"
+        if self.plan.max_hours is not None:
+            pace = self.seconds / self.record.epochs if self.record.epochs else 0.0  # of all slots together
+            if self.seconds + committed * pace >= 3600 * self.plan.max_hours:
+                return f"the sweep's {self.plan.max_hours:g} hours are spent"
+        return None
+
+    def stagnant(self) -> str | None:
+        """Why no further trial is begun though there is budget; None while the front grows, or has yet to begin.
+
+        What the baselines take is no search: patience begins when they have ended.
+        """
+        baselines = self.record.trials("baseline")
+        begun = self.outcome.candidates() and all(trial.state.is_finished() for trial in baselines)
+        if self.plan.patience is None or not begun:
+            return None
+        idle = self.record.epochs - max([self.last_growth(), *map(ended_at, baselines)])
+        return f"no better front for {idle} epochs" if idle >= self.plan.patience else None
+
+    def last_growth(self) -> int:
+        """Epochs the sweep had spent when its front last grew; 0 when there is none."""
+        trials, volumes = self.outcome.history()
+        grown = np.flatnonzero(np.diff([0.0, *volumes]) > 0)
+        return ended_at(trials[grown[-1]]) if grown.size else 0

@@ -1,0 +1,164 @@
+"""Sweeps whose own process is killed, interrupted or doubled: real Ray, Optuna, MLflow, signals and processes."""
+
+import random
+import time
+
+import pytest
+
+from sweeps.outcome import Outcome
+from sweeps.record import Record
+from tests.sweeps.driver import faulty, listening, measured, replayed
+
+pytestmark = faulty
+SEARCHED = {"space": {"t": {"low": 0.1, "high": 3, "log": True}, "lr": {"low": 0.01, "high": 0.4, "log": True}}}
+
+CLOCK = """
+import datetime, os, sys, time
+usual, real = time.time, datetime.datetime
+
+def shifted():
+    return usual() - 3600 * os.path.exists({file!r})
+
+class Anything(type):
+    def __instancecheck__(cls, value):
+        return isinstance(value, real)
+
+class Shifted(real, metaclass=Anything):
+    @classmethod
+    def now(cls, tz=None):
+        return real.fromtimestamp(shifted(), tz)
+
+    @classmethod
+    def utcnow(cls):
+        return real.fromtimestamp(shifted(), datetime.timezone.utc).replace(tzinfo=None)
+
+if any(argument.endswith("run.py") for argument in sys.orig_argv):
+    time.time, datetime.datetime = shifted, Shifted
+"""
+
+
+def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive_it(place):
+    space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
+    first = place.sweep(space, "--sampler", "tpe", "--trials", 4, "--epochs", 4, "--confirm", 1)
+    first.until(lambda: place.epochs() >= 2)
+    assert listening(first.members()) == []
+
+    second = place.resume()
+    refused = second.ended(code=2)
+    assert f"sweep 'a' is being run by process {first.process.pid} on " in refused
+    assert len(refused.splitlines()) == 1
+
+    known = place.epochs()
+    first.kill_driver()
+    again = place.resume()  # at once, whatever the first one left running
+    again.until(lambda: place.epochs() >= known + 3)
+    before = place.epochs()
+    again.interrupt()
+    text = again.ended(code=130)
+    assert "Stopping when the running epochs are done." in text
+    assert text.rstrip().endswith("Go on with: python sweeps/run.py --resume a")
+    assert place.epochs() >= before
+    assert not place.record().finished
+    first.gone()
+
+    place.resume().ended()
+    record = place.completely_recorded(planned=7)
+    assert [trial.params for trial in record.trials("search")] == replayed(record)
+    place.completely_shown(record)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_unbroken_one(place):
+    space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
+    flags = ["--sampler", "tpe", "--trials", 14, "--epochs", 6, "--confirm", 1]
+    began = time.monotonic()
+    place.sweep(space, *flags, name="unbroken").ended()
+    unbroken, length = place.record("unbroken"), time.monotonic() - began
+
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    sweep = place.sweep(space, *flags)
+    for moment in range(20):
+        if moment % 2:  # while it trains
+            known = place.epochs()
+            while place.epochs() == known and sweep.process.poll() is None:
+                time.sleep(0.05)
+            time.sleep(rng.uniform(0, 3))
+        else:  # anywhere, most often while it starts
+            time.sleep(rng.uniform(0, length / 2))
+        print(f"killed after {place.epochs()} epochs, exit code {sweep.process.poll()}")
+        sweep.kill_driver()
+        begun = "a" in Record.names(place.storage)
+        sweep = place.resume() if begun else place.sweep(space, *flags)
+    sweep.ended()
+    for earlier in place.started:
+        earlier.gone()
+
+    record = place.completely_recorded(planned=len(unbroken.trials()))
+    assert measured(record) == measured(unbroken)
+    place.completely_shown(record)
+    place.completely_shown(unbroken)
+
+
+@pytest.mark.slow
+def test_ctrl_c_twice_ends_at_once_and_nothing_is_lost(place):
+    """The second trial's epochs last so long that none can end meanwhile."""
+    space = {"space": {"steps_per_epoch": {"choices": [2, 300]}}}
+    sweep = place.sweep(space, "--epochs", 1, "--confirm", 0)
+    sweep.until(lambda: place.epochs() == 1 and len(place.record().trials()) == 2)
+    time.sleep(2)
+    sweep.interrupt()
+    sweep.until(lambda: "Stopping when the running epochs are done." in sweep.text())
+    sweep.interrupt()
+    sweep.ended(code=130)
+    assert [trial.epoch for trial in place.record().trials()] == [1, 0]
+
+    place.resume().ended()
+    record = place.completely_recorded(planned=2)
+    assert [trial.epoch for trial in record.trials()] == [1, 1]
+    place.completely_shown(record)
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_on_one_store_and_one_mlflow_stay_apart(place):
+    flags = ["--sampler", "random", "--epochs", 2, "--confirm", 0, "--no-halving"]
+    one = place.sweep({**SEARCHED, "trial": {"steps_per_epoch": 12}}, *flags, "--trials", 4, "--seed", 1, name="one")
+    other = place.sweep({**SEARCHED, "trial": {"steps_per_epoch": 12}}, *flags, "--trials", 3, "--seed", 2, name="two")
+    one.ended()
+    other.ended()
+    records = [place.completely_recorded(4, "one"), place.completely_recorded(3, "two")]
+    for record in records:
+        assert [trial.params for trial in record.trials()] == replayed(record)
+        place.completely_shown(record)
+    params = [[trial.params for trial in record.trials()] for record in records]
+    assert not [one for one in params[0] if one in params[1]]
+    shown = [place.mlflow(name) for name in ("one", "two")]
+    assert len({run.info.run_id for parent, nested in shown for run in (parent, *nested.values())}) == 9
+    for name in ("one", "two"):
+        assert (place.folder / "runs" / name / "best.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_an_hour_changes_nothing(place):
+    """Python's clock in the process that drives the sweep: an hour less once the file `back` is there."""
+    (place.folder / "clock").mkdir()
+    (place.folder / "clock" / "sitecustomize.py").write_text(CLOCK.format(file=str(place.folder / "back")))
+    space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
+    flags = ["--sampler", "tpe", "--trials", 4, "--epochs", 2, "--confirm", 1]
+    sweep = place.sweep(space, *flags, env={"PYTHONPATH": str(place.folder / "clock")})
+    sweep.until(lambda: place.epochs() >= 4)
+    (place.folder / "back").touch()
+    sweep.ended()
+    record = place.completely_recorded(planned=7)
+    started = [trial.datetime_start for trial in record.study.get_trials()]
+    assert started != sorted(started), "the clock was not set back"
+    place.completely_shown(record)
+    history, _ = Outcome(record, record.plan.objectives).history()
+    assert [trial.number for trial in history] == sorted(trial.number for trial in history)
+    assert all(trial.ended.seconds < 3000 for trial in record.trials())
+    spent = [trial.ended.seconds for trial in record.trials()]
+    assert spent == sorted(spent)
+
+    place.sweep(space, *flags, name="usual").ended()
+    assert measured(place.record("usual")) == measured(record)

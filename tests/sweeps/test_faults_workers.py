@@ -1,0 +1,213 @@
+"""Workers that die, run out of memory or diverge; trials stopped by the hundred: real Ray, real processes."""
+
+import json
+import math
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+import yaml
+from optuna.trial import TrialState
+
+from sweeps.outcome import Outcome
+from sweeps.search import Search
+from tce_core.checkpoint import read_checkpoint
+from tce_core.config import TrialConfig
+from tce_core.results import EpochResult
+from tests.sweeps.driver import SPACE, faulty, harmful_checkpoints
+
+pytestmark = faulty
+PAIR = """
+import json, sys, ray
+from sweeps.cluster import start_ray
+from sweeps.workers import GroupSettings, WorkerGroup
+data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+start_ray(None)
+group = WorkerGroup(GroupSettings(data, folder, folder + "/ray", 2, 1, 0.0, retries=10))
+for trial in (0, 1):
+    for epoch in range(1, config["epochs"] + 1):
+        print(json.dumps({"trial": trial, "epoch": epoch, **group.advance(trial, config, epoch)}), flush=True)
+group.close()
+ray.shutdown()
+"""
+HUNDRED = """
+import json, os, sys, time
+import ray
+from ray import tune
+import sweeps.cluster, sweeps.run, sweeps.slots, sweeps.sweep
+from sweeps.command import run_command
+from tce_core.results import EpochResult
+
+class Instant(sweeps.slots.Slot):
+    def setup(self, config):
+        self.reset_config(config)
+    def step(self):
+        self.epoch += 1
+        iou = (max(0.1, 1 - self.number / 200),) * 10
+        result = EpochResult(self.epoch, 1.0, 0.1, iou, {}, None, 0.1, 0.1)
+        return {"result": result.to_json()}
+    def cleanup(self):
+        pass
+
+dashboard = sys.argv.pop() == "dashboard"
+start, until_done = ray.init, sweeps.sweep.tune_until_done
+
+def init(**settings):
+    return start(**{**settings, "include_dashboard": dashboard})
+
+def counted(*arguments):
+    until_done(*arguments, trainable=Instant)
+    deadline = time.monotonic() + 60
+    while True:
+        actors = ray._private.state.actors().values()
+        groups = ray.util.placement_group_table().values()
+        alive = [actor["Name"] for actor in actors if actor["State"] != "DEAD"]
+        held = [group["state"] for group in groups if group["state"] != "REMOVED"]
+        if not (alive or held) or time.monotonic() > deadline:
+            break
+        time.sleep(0.5)
+    print("left over " + json.dumps({"alive": alive, "held": held}))
+
+ray.init = init
+sweeps.sweep.tune_until_done = counted
+sys.exit(run_command(sweeps.run.main))
+"""
+
+
+@pytest.mark.slow
+def test_a_pair_whose_workers_die_at_random_moments_ends_with_the_same_weights(place):
+    """The same trial twice: 0 in peace, 1 while now and then either of the two is killed."""
+    script, folder = place.folder / "pair.py", place.folder / "checkpoints"
+    script.write_text(PAIR)
+    settings = yaml.safe_load(SPACE)["trial"] | {"epochs": 8, "steps_per_epoch": 12}
+    config = TrialConfig(**settings).model_dump_json()
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    pair = place.start(script, place.data.path, folder, config)
+    checkpoint, reached, first = folder / "trial-00001.pt", [], set()
+
+    def look():
+        """Which epoch the checkpoint holds; it never goes back."""
+        if checkpoint.exists():
+            reached.append(read_checkpoint(checkpoint)["epoch"])
+        return bool(reached)
+
+    pair.until(look)
+    for _ in range(4):
+        workers = pair.until(lambda: len(pair.workers()) == 2 and sorted(pair.workers()))
+        known = reached[-1]
+        pair.until(lambda known=known: look() and reached[-1] > known)  # they train
+        if reached[-1] >= 7:
+            break
+        time.sleep(rng.uniform(0, 1))
+        victim = rng.randrange(2)
+        first.add(victim)
+        look()
+        print(f"killed worker {victim} after epoch {reached[-1]}")
+        os.kill(workers[victim], signal.SIGKILL)
+        pair.until(lambda workers=workers: look() and not set(workers) & set(pair.workers()))
+    assert len(first) > 0
+    answers = [json.loads(line) for line in pair.ended().splitlines() if line.startswith("{")]
+    assert reached == sorted(reached), "an epoch that was saved was trained again"
+    assert [answer["epoch"] for answer in answers] == [*range(1, 9), *range(1, 9)]
+    results = [EpochResult.from_json(answer["result"]) for answer in answers]
+    for one, other in zip(results[:8], results[8:], strict=True):
+        assert (one.epoch, one.train_loss) == (other.epoch, other.train_loss)
+        assert one.iou == pytest.approx(other.iou, abs=0, nan_ok=True)
+    one, other = (read_checkpoint(path)["model"] for path in (folder / "trial-00000.pt", checkpoint))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_what_fails_a_trial_harms_no_other_and_mlflow_that_was_never_there_is_caught_up_with(place):
+    """Memory that nobody has, a loss that is not finite, checkpoints that would run something when read."""
+    with open("/proc/sys/vm/overcommit_memory", encoding="ascii") as policy:
+        if policy.read().strip() == "1":
+            pytest.skip("this machine grants any memory that is asked for")
+    baselines = {
+        "mcce": {"loss": "mcce"},
+        "huge": {"loss": "mcce", "crop": [1_600_000, 1_600_000]},
+        "diverging": {"loss": "class_tilt", "t": 1.0, "lr": 1.0e12},
+    }
+    space = {"space": {"t": {"choices": [0.5, 1, 2]}}, "baselines": baselines}
+    nowhere = ("--tracking-uri", "http://127.0.0.1:9")
+    sweep = place.sweep(space, "--epochs", 2, "--confirm", 0, "--no-halving", *nowhere)
+    sweep.until(lambda: "Sweep 'a'" in sweep.text())  # which has cleared the folder
+    harmful_checkpoints(place, place.folder / "runs" / "a" / "checkpoints", "trial-00003.pt", "trial-00004.pt")
+    text = sweep.ended()
+    assert not (place.folder / "harm").exists()
+    assert text.count("MLflow lags behind, the record does not") == 1
+
+    record = place.completely_recorded(planned=6)
+    trials = record.trials()
+    assert [trial.state for trial in trials] == [
+        TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL, TrialState.FAIL, TrialState.FAIL, TrialState.COMPLETE
+    ]  # fmt: skip
+    assert trials[1].reason.startswith("out of memory: ")
+    assert trials[2].reason.startswith("the loss is ")
+    assert "not a checkpoint that can be read safely" in trials[3].reason
+    assert "not a checkpoint that can be read safely" in trials[4].reason
+    for trial in trials[1:5]:
+        assert trial.reason in text
+    front = Outcome(record, record.plan.objectives).front()
+    assert front
+    assert {trial.number for trial in front} <= {0, 5}
+    told = [Search(record)._observation(trial) for trial in trials]
+    assert [(one.failed, one.values is None) for one in told] == [(t.state == TrialState.FAIL,) * 2 for t in trials]
+
+    place.catch_up()
+    place.completely_shown(record)
+
+
+@pytest.mark.slow
+def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
+    """Validation images of which every pixel is void: no class has an IoU."""
+    folder = place.folder / "mine"
+    from PIL import Image
+
+    for split, label in (("train", 1), ("val", 255)):
+        (folder / split / "images").mkdir(parents=True)
+        (folder / split / "masks").mkdir(parents=True)
+        for i in range(8):
+            mask = Image.new("L", (64, 48), label)
+            mask.paste(0 if label == 1 else 255, (0, 0, 32, 48))
+            mask.save(folder / split / "masks" / f"{i}.png")
+            Image.new("RGB", (64, 48), (30 * i, 9, 80)).save(folder / split / "images" / f"{i}.png")
+    classes = [{"id": i, "name": name, "color": [i, i, i]} for i, name in enumerate(("road", "wall"))]
+    (folder / "classes.json").write_text(json.dumps({"num_classes": 2, "ignore_index": 255, "classes": classes}))
+    place.start("-m", "tce_core.data.convert", "folder", folder, place.folder / "void").ended()
+    space = {"space": {"t": {"choices": [0.5, 2]}}}
+    sweep = place.sweep(space, "--dataset", "void", "--epochs", 3, "--confirm", 0)
+    last = sweep.ended(code=2).splitlines()[-1]
+    assert last == (
+        "error: sweep 'a': every trial failed; the first because the objectives are not finite after epoch 1"
+    )
+    record = place.completely_recorded(planned=2)
+    assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 2
+    assert all(math.isnan(iou) for trial in record.trials() for iou in trial.last.iou)
+    assert Outcome(record, record.plan.objectives).front() == []
+    assert all(Search(record)._observation(trial).values is None for trial in record.trials())
+    place.completely_shown(record)
+
+
+@pytest.mark.parametrize("dashboard", ["without", pytest.param("dashboard", marks=pytest.mark.slow)])
+def test_a_hundred_trials_that_are_stopped_early_leave_nothing_behind(place, dashboard):
+    """Real Ray, Tune and record; what a slot trains is instant, and each trial is worse than those before."""
+    (place.folder / "hundred.py").write_text(HUNDRED)
+    space = {"space": {"t": {"low": 0.1, "high": 3}}, "trial": yaml.safe_load(SPACE)["trial"]}
+    (place.folder / "own.yaml").write_text(yaml.safe_dump(space))
+    flags = ["--dataset", "tiny", "--space", "own.yaml", "--sampler", "random", "--trials", 101, "--confirm", 0]
+    flags += ["--epochs", 4, "--rungs", 2, "--keep", 0.01, "--concurrent", 2, "--name", "a"]
+    text = place.start("hundred.py", *flags, dashboard).ended()
+    (line,) = [line for line in text.splitlines() if line.startswith("left over ")]
+    left = json.loads(line.removeprefix("left over "))
+    assert left == {"alive": [], "held": []}
+    record = place.completely_recorded(planned=101)
+    states = [trial.state for trial in record.trials()]
+    assert states.count(TrialState.PRUNED) >= 99  # two begin side by side
+    assert set(states) == {TrialState.PRUNED, TrialState.COMPLETE}
+    place.completely_shown(record)
