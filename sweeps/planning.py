@@ -76,9 +76,10 @@ def rungs(options: argparse.Namespace, space: Space) -> tuple[int, ...]:
     if chosen is None:
         return default_rungs(epochs)
     if list(chosen) != sorted(set(chosen)) or any(not 0 < rung < epochs for rung in chosen):
+        usual = " ".join(map(str, default_rungs(epochs)))
         raise UserError(
             f"rungs {' '.join(map(str, chosen))}: give rising numbers of epochs below a trial's {epochs}, "
-            f"such as {' '.join(map(str, default_rungs(epochs)))}"
+            + (f"such as {usual}" if usual else "or --no-halving")
         )
     return tuple(chosen)
 

@@ -166,10 +166,10 @@ class Record:
             UserError: no sweep of this name; the message lists those that exist.
             NotBegun: it was killed before its plan was recorded.
         """
-        names = cls.names(storage)
-        if name not in names:
+        store = _existing(storage)
+        names = [] if store is None else _names(store)
+        if store is None or name not in names:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
-        store = Store(storage)
         study = store.call(lambda: optuna.load_study(study_name=name, storage=store.backend))
         if "plan" not in study.user_attrs:
             kind = UserError if study.user_attrs or study.get_trials(deepcopy=False) else NotBegun
@@ -179,18 +179,22 @@ class Record:
     @staticmethod
     def names(storage: str) -> list[str]:
         """The studies in a storage, the oldest first. Looking does not make an SQLite file that is not there."""
-        file = sqlite_file(storage)
-        if file is not None and file.parent.is_dir() and not file.exists():
-            return []
-        store = Store(storage)
-        return [str(name) for name in store.call(lambda: optuna.get_all_study_names(store.backend))]
+        store = _existing(storage)
+        return [] if store is None else _names(store)
 
     @property
     def finished(self) -> bool:
         """Whether the sweep has come to its end; one that was interrupted has not."""
         return bool(self.study.user_attrs.get("finished", False))
 
-    def finish(self) -> None:
+    @property
+    def closed(self) -> str | None:
+        """Of a sweep that has ended: why before all planned configurations were tried, if so."""
+        reason = self.study.user_attrs.get("closed")
+        return None if reason is None else str(reason)
+
+    def finish(self, closed: str | None = None) -> None:
+        self.store.call(lambda: self.study.set_user_attr("closed", closed))
         self.store.call(lambda: self.study.set_user_attr("finished", True))
 
     def trials(self, *roles: Role) -> list[TrialRecord]:
@@ -260,6 +264,16 @@ class Record:
             self._roles[trial.role].append(trial.number)
         (self.running.discard if trial.state.is_finished() else self.running.add)(trial.number)
         return trial
+
+
+def _existing(storage: str) -> Store | None:
+    """None where an SQLite file is yet to be made."""
+    file = sqlite_file(storage)
+    return None if file is not None and file.parent.is_dir() and not file.exists() else Store(storage)
+
+
+def _names(store: Store) -> list[str]:
+    return [str(name) for name in store.call(lambda: optuna.get_all_study_names(store.backend))]
 
 
 def taken(storage: str, name: str) -> UserError:

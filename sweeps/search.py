@@ -34,7 +34,7 @@ class Search:
         )
         self.closing = False
         """No trial is to begin or to go on: the sweep is being interrupted."""
-        self.closed: str | None = None
+        self.closed: str | None = record.closed
         """Why the search ended before all the configurations it planned were tried."""
         self.ends: dict[int, End] = {}
         """Of trials that are to end but are not told yet that they have."""

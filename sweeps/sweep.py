@@ -97,7 +97,7 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
         console.print(f"Interrupted. Go on with: python sweeps/run.py --resume {plan.name}", soft_wrap=True)
         return False
     tracking.sweep_ended("FINISHED")
-    record.finish()
+    record.finish(search.closed)
     shutil.rmtree(folder / "ray", ignore_errors=True)
     report(record, data, options)
     return True

@@ -52,6 +52,15 @@ def test_the_paper_is_repeated_with_its_own_settings():
         assert config.loss == "stochastic_tilt"
 
 
+def test_what_is_searched_unless_it_is_said_otherwise(write):
+    default = load_space(write("space: {lr: {low: 0.1, high: 0.2}}")).search
+    assert (default.sampler, default.trials, default.confirm) == ("gp", 12, 2)
+    assert (default.rungs, default.keep) == (None, 0.5)
+    chosen = load_space(write("space: {}\nsearch: {rungs: [2, 5], keep: 1, sampler: tpe}")).search
+    assert (chosen.rungs, chosen.keep, chosen.sampler) == ([2, 5], 1, "tpe")
+    assert load_space(write("space: {}\nsearch: {rungs: []}")).search.rungs == []  # all go on, which is not the default
+
+
 def test_a_space_survives_the_record():
     """The record keeps a space as JSON without defaults; what is loaded from there is the same space."""
     for name in BUILT_IN:
@@ -283,6 +292,12 @@ VALID = "space: {lr: {low: 0.1, high: 0.2}}\n"
         (VALID + "trial: {crop: [100, 100]}", ["trial: crop", "(100, 100)", "multiples of 16"]),
         (VALID + "trial: {encoder_weights: no-such.pt}", ["trial: encoder_weights", "no-such.pt", "'imagenet'"]),
         (VALID + "baselines: {a: {t: high}}", ["baselines.a: t = 'high'", "number"]),
+        (VALID + "search: {rungs: [0]}", ["search.rungs.0 = 0", "greater than or equal to 1"]),
+        (VALID + "search: {rungs: 3}", ["search.rungs = 3", "list"]),
+        (VALID + "search: {rungs: [1.5]}", ["search.rungs.0 = 1.5", "integer"]),
+        (VALID + "search: {keep: 0}", ["search.keep = 0", "greater than 0"]),
+        (VALID + "search: {keep: 1.1}", ["search.keep = 1.1", "less than or equal to 1"]),
+        (VALID + "search: {keep: .nan}", ["search.keep = nan", "finite"]),
         (VALID + "search: {trials: 0}", ["search.trials = 0", "greater than or equal to 1"]),
         (VALID + "search: {confirm: -1}", ["search.confirm = -1", "greater than or equal to 0"]),
         (VALID + "search: {sampler: annealing}", ["search.sampler = 'annealing'", "'tpe', 'gp', 'nsga2'"]),

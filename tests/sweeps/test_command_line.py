@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from sweeps import export, run, tracking, train
-from sweeps.cluster import slots_that_fit
 from sweeps.command import run_command
 from sweeps.record import Record
 from sweeps.sweep import preflight
@@ -120,6 +119,22 @@ def one_line(stderr):
         (["--workers-per-trial", "0"], "'0' is not a whole number"),
         (["--gpus-per-worker", "-1"], "'-1' is not a number of 0 or more"),
         (["--gpus-per-worker", "nan"], "'nan' is not a number of 0 or more"),
+        (["--rungs"], "--rungs"),
+        (["--rungs", "0", "3"], "'0' is not a whole number above 0"),
+        (["--rungs", "3", "2"], "rungs 3 2: give rising numbers of epochs below a trial's 12, such as 2 6"),
+        (["--rungs", "2", "12"], "below a trial's 12"),
+        (["--rungs", "2", "--no-halving"], "--no-halving: not allowed with argument --rungs"),
+        (["--keep", "0"], "'0' is not a share above 0"),
+        (["--keep", "1.1"], "'1.1' is not a fraction between 0 and 1"),
+        (["--patience", "0"], "'0' is not a whole number above 0"),
+        (["--max-epochs", "0"], "'0' is not a whole number above 0"),
+        (["--max-epochs", "95"], "one searched configuration of 12 epochs need 96"),
+        (["--max-hours", "0"], "'0' is not a number above 0"),
+        (["--max-hours", "-1"], "'-1' is not a number of 0 or more"),
+        (["--max-hours", "inf"], "'inf' is not a number of 0 or more"),
+        (["--warm-start", "gone"], "no sweep 'gone' in sqlite:///sweeps.db; it holds none"),
+        (["--warm-start", "gone.yaml"], "--warm-start gone.yaml: No such file"),
+        (["--warm-start", "misspelt.yaml"], "misspelt.yaml: neither an exported configuration nor a list"),
         (["--set", "trial.loss=x"], "loss = 'x'"),
         (["--set", "trial.lr=-1"], "lr = -1"),
         (["--set", "trial.leraning_rate=1"], "'leraning_rate'"),
@@ -137,30 +152,37 @@ def one_line(stderr):
         (["--name", ""], "--name"),
         (["--name", "x" * 65], "x" * 65),
         (["--resume"], "sqlite:///sweeps.db holds no sweep yet"),
+        (["--resume", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
+        (["--resume", "../x"], "--resume ../x"),
+        (["--resume", "/abs"], "--resume /abs"),
         (["--resume", "--name", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
         (["--storage", "nonsense"], "--storage nonsense"),
         (["--storage", "sqlite:////no/such/folder/a.db"], "/no/such/folder/a.db"),
     ],
 )
-def test_a_sweep_refuses_bad_input(folder, capsys, arguments, named):
+def test_a_sweep_refuses_bad_input(folder, capsys, monkeypatch, arguments, named):
+    monkeypatch.delattr(run, "cluster")  # nothing here may get as far as starting Ray
     dataset = [] if "--dataset" in arguments else ["--dataset", "tiny"]
     assert named in refusal(run.main, [*dataset, *arguments], capsys)
 
 
-def test_a_name_that_is_taken_is_refused_unless_resumed(folder, storage, capsys):
+def test_a_name_that_is_taken_by_another_sweep_is_refused(folder, storage, capsys):
     shutil.copy(storage, folder / "sweeps.db")
-    message = refusal(run.main, ["--dataset", "tiny", "--name", "taken"], capsys)
-    assert "'taken' already exists" in message
-    assert "--resume" in message
-    assert "it holds foreign, taken" in refusal(run.main, ["--resume", "--name", "token"], capsys)
-    assert "'foreign'" in refusal(run.main, ["--resume", "--name", "foreign"], capsys)
+    message = refusal(run.main, ["--dataset", "tiny", "--name", "taken", "--seed", "1"], capsys)
+    assert "sweep 'taken' in sqlite:///sweeps.db was begun with other settings: " in message
+    assert "seed 0, not 1" in message
+    assert "--resume taken" in message
+    assert "'foreign'" in refusal(run.main, ["--dataset", "tiny", "--name", "foreign"], capsys)
+    for name in (["foreign"], ["--name", "foreign"], []):  # the latest
+        assert "study 'foreign' in" in refusal(run.main, ["--resume", *name], capsys)
+    assert "it holds foreign, taken" in refusal(run.main, ["--resume", "token"], capsys)
 
 
 def test_a_sweep_is_not_resumed_on_other_data(folder, storage, capsys):
     shutil.copy(storage, folder / "sweeps.db")
     record = Record.load("sqlite:///sweeps.db", "taken")
     record.study.set_user_attr("plan", {**record.study.user_attrs["plan"], "fingerprint": "another"})
-    assert "the data set has changed" in refusal(run.main, ["--resume", "--name", "taken"], capsys)
+    assert "the data set has changed" in refusal(run.main, ["--resume", "taken"], capsys)
 
 
 @pytest.mark.parametrize(
@@ -178,40 +200,6 @@ def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(fo
         preflight(run.plan_of(options, streets), streets)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_as_many_trials_run_at_a_time_as_fit():
-    machine = {"CPU": 8.0, "GPU": 2.0, "memory": 1e9}
-    assert slots_that_fit(machine, 1, 1, 0, None) == 8
-    assert slots_that_fit(machine, 2, 2, 0, None) == 2
-    assert slots_that_fit(machine, 1, 1, 0.5, None) == 4
-    assert slots_that_fit(machine, 1, 1, 1, None) == 2
-    assert slots_that_fit(machine, 1, 1, 0, 3) == 3
-
-
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ((9, 1, 0, None), "9 CPUs"),
-        ((1, 9, 0, None), "9 CPUs"),
-        ((1, 1, 3, None), "3 GPUs"),
-        ((1, 1, 0, 9), "9 trials at a time"),
-        ((2, 1, 1, 2), "2 trials at a time"),
-    ],
-)
-def test_more_than_the_machine_holds_is_refused(settings, named):
-    with pytest.raises(UserError, match=r"but there are .*; lower --workers-per-trial") as caught:
-        slots_that_fit({"CPU": 8.0, "GPU": 2.0}, *settings)
-    assert named in str(caught.value)
-
-
-def test_free_names_count_up_and_are_safe(folder, storage):
-    shutil.copy(storage, folder / "sweeps.db")
-    uri = "sqlite:///sweeps.db"
-    assert run.free_name(uri, "streets") == "streets-1"
-    assert run.latest(uri) == "foreign"
-    for stem in ("my data", "../x", "...", "ä"):
-        run.check_name(run.free_name(uri, stem))
 
 
 # train.py
@@ -299,9 +287,9 @@ def test_tracking_refuses_an_unknown_sweep(folder, capsys):
 # All of them
 
 FLAGS = {
-    run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --trials --epochs --confirm
-        --seed --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --storage
-        --tracking-uri --dry-run""",
+    run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --warm-start --trials --epochs
+        --confirm --seed --rungs --no-halving --keep --patience --max-epochs --max-hours --workers-per-trial
+        --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --storage --tracking-uri --dry-run""",
     train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
     export.main: "--help --objective --out --all --storage",
     tracking.main: "--help --storage --tracking-uri",
@@ -361,4 +349,5 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
     assert (ended.returncode, ended.stderr) == (0, "")
     for part in ("tiny-1", "worst_iou", "16 train, 8 val images, 10 classes", "5 searched", "one step", '"epochs":3'):
         assert part in ended.stdout
+    assert "after epochs 2 the best 50% go on" in ended.stdout
     assert sorted(folder.rglob("*")) == before

@@ -31,8 +31,8 @@ from sweeps import tracking
 from sweeps.export import main as export
 from sweeps.export import read_export
 from sweeps.front import front_points, front_table
-from sweeps.mlflow_store import connect
-from sweeps.mlflow_view import metric_keys
+from sweeps.mlflow_store import Mirror, connect
+from sweeps.mlflow_view import SweepView, metric_keys
 from sweeps.outcome import Outcome
 from sweeps.pareto import hypervolume
 from sweeps.record import Plan, Record
@@ -675,6 +675,9 @@ def test_a_trial_without_any_class_is_shown_and_does_not_hide_the_others(uri, st
     assert rows(uri) == before
     (failed,) = runs(uri, "attributes.status = 'FAILED'")
     assert failed.data.metrics == {"lr": 0.1, "seconds": 2.5}
+    read = Mirror(SweepView(sweep.outcome, NAMES), uri, EXPERIMENT)
+    assert read.runs[0].marks == {("seconds", 1)}  # known to be there, so not even tried again
+    assert read.runs[1].marks == {("seconds", epoch) for epoch in (1, 2, 3)}
     assert numbers(uri, "tags.pareto = 'true'") == [1]
 
 
