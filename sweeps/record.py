@@ -150,7 +150,7 @@ class Record:
             study = optuna.create_study(
                 storage=store.backend, study_name=plan.name, directions=directions, load_if_exists=True
             )
-            if study.user_attrs or study.get_trials(deepcopy=False):
+            if study.user_attrs or study.get_trials(deepcopy=False) or study.directions != directions:
                 raise taken(storage, plan.name)
             study.set_metric_names([measure.name for measure in plan.objectives.pair])
             study.set_user_attr("plan", asdict(plan))  # last: what was killed before this is begun again
@@ -172,8 +172,10 @@ class Record:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
         study = store.call(lambda: optuna.load_study(study_name=name, storage=store.backend))
         if "plan" not in study.user_attrs:
-            kind = UserError if study.user_attrs or study.get_trials(deepcopy=False) else NotBegun
-            raise kind(f"study '{name}' in {storage} is not a sweep of this program: it has no plan")
+            foreign = study.user_attrs or study.get_trials(deepcopy=False) or len(study.directions) != 2
+            raise (UserError if foreign else NotBegun)(
+                f"study '{name}' in {storage} is not a sweep of this program: it has no plan"
+            )
         return cls(store, study)
 
     @staticmethod

@@ -83,13 +83,13 @@ class Place:
         self.started.append(Process(self.folder, script, *arguments, **how))
         return self.started[-1]
 
-    def sweep(self, space, *flags, name="a", **how):
+    def sweep(self, space, *flags, name="a", script=SCRIPTS / "run.py", **how):
         """Begin a sweep; `space` is a search space, or what is to be changed in the usual one."""
         merged = {**yaml.safe_load(SPACE), **space}
         merged["trial"] = {**yaml.safe_load(SPACE)["trial"], **space.get("trial", {})}
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(merged, sort_keys=False))
         flags = ("--dataset", "tiny", "--space", f"{name}.yaml", "--name", name, "--concurrent", 1, *flags)
-        return self.start(SCRIPTS / "run.py", *flags, **how)
+        return self.start(script, *flags, **how)
 
     def resume(self, name="a", **how):
         return self.start(SCRIPTS / "run.py", "--resume", name, "--concurrent", 1, **how)

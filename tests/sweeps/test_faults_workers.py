@@ -1,7 +1,6 @@
 """Workers that die, run out of memory or diverge; trials stopped by the hundred: real Ray, real processes."""
 
 import json
-import math
 import os
 import random
 import signal
@@ -183,31 +182,38 @@ def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
     space = {"space": {"t": {"choices": [0.5, 2]}}}
     sweep = place.sweep(space, "--dataset", "void", "--epochs", 3, "--confirm", 0)
     last = sweep.ended(code=2).splitlines()[-1]
-    assert last == (
-        "error: sweep 'a': every trial failed; the first because the objectives are not finite after epoch 1"
-    )
+    assert last.startswith("error: sweep 'a': every trial failed; the first because ")
+    assert last.endswith("no valid pixel in any image")
     record = place.completely_recorded(planned=2)
     assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 2
-    assert all(math.isnan(iou) for trial in record.trials() for iou in trial.last.iou)
     assert Outcome(record, record.plan.objectives).front() == []
     assert all(Search(record)._observation(trial).values is None for trial in record.trials())
     place.completely_shown(record)
 
 
-@pytest.mark.parametrize("dashboard", ["without", pytest.param("dashboard", marks=pytest.mark.slow)])
-def test_a_hundred_trials_that_are_stopped_early_leave_nothing_behind(place, dashboard):
+@pytest.mark.parametrize(
+    ("trials", "dashboard"),
+    [
+        (21, "without"),
+        pytest.param(101, "without", marks=pytest.mark.slow),
+        pytest.param(101, "dashboard", marks=pytest.mark.slow),
+    ],
+)
+def test_a_hundred_trials_that_are_stopped_early_leave_nothing_behind(place, trials, dashboard):
     """Real Ray, Tune and record; what a slot trains is instant, and each trial is worse than those before."""
+    if dashboard == "dashboard":
+        pytest.importorskip("aiohttp_cors", reason="Ray's dashboard needs ray[default]")
     (place.folder / "hundred.py").write_text(HUNDRED)
     space = {"space": {"t": {"low": 0.1, "high": 3}}, "trial": yaml.safe_load(SPACE)["trial"]}
     (place.folder / "own.yaml").write_text(yaml.safe_dump(space))
-    flags = ["--dataset", "tiny", "--space", "own.yaml", "--sampler", "random", "--trials", 101, "--confirm", 0]
+    flags = ["--dataset", "tiny", "--space", "own.yaml", "--sampler", "random", "--trials", trials, "--confirm", 0]
     flags += ["--epochs", 4, "--rungs", 2, "--keep", 0.01, "--concurrent", 2, "--name", "a"]
     text = place.start("hundred.py", *flags, dashboard).ended()
     (line,) = [line for line in text.splitlines() if line.startswith("left over ")]
     left = json.loads(line.removeprefix("left over "))
     assert left == {"alive": [], "held": []}
-    record = place.completely_recorded(planned=101)
+    record = place.completely_recorded(planned=trials)
     states = [trial.state for trial in record.trials()]
-    assert states.count(TrialState.PRUNED) >= 99  # two begin side by side
+    assert states.count(TrialState.PRUNED) >= trials - 2  # two begin side by side
     assert set(states) == {TrialState.PRUNED, TrialState.COMPLETE}
     place.completely_shown(record)

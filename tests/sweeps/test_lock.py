@@ -63,7 +63,7 @@ def test_a_process_that_ends_leaves_the_sweep_free_and_what_it_made(tmp_path, dr
     driver.stdin.close()
     assert driver.wait() == 0
     drive(tmp_path / "runs" / "a")
-    assert (tmp_path / "runs" / "a" / "best.yaml").exists()
+    assert sorted(path.name for path in (tmp_path / "runs" / "a").iterdir()) == ["best.yaml", "lock"]
 
 
 def test_a_sweep_that_is_refused_as_it_begins_leaves_nothing(tmp_path):

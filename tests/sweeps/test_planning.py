@@ -10,8 +10,11 @@ import pytest
 from sweeps import run
 from sweeps.planning import check_name, latest, named, plan_of
 from sweeps.record import Record
+from sweeps.sweep import preflight
 from tce_core.data.streets import make_streets
 from tce_core.errors import UserError
+
+TINY = ["trial.encoder=tu-mobilenetv3_small_050", "trial.decoder_channels=16", "trial.crop=[32,48]"]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +121,22 @@ def test_the_least_budget_is_enough(plan, tmp_path):
 def test_a_grid_is_no_longer_than_its_points(plan):
     assert plan("--space", "cityscapes_paper", "--trials", "9").trials == 2
     assert plan("--space", "cityscapes_paper", "--trials", "1").trials == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "trial.encoder=resnet51"], "unknown encoder 'resnet51'; did you mean resnet"),
+        (["--set", *TINY, "space.encoder={choices: [resnet18, resmet18]}"], "unknown encoder 'resmet18'"),
+        (["--set", *TINY, "--workers-per-trial", "3"], "batch_size 8 cannot be shared evenly by 3 workers"),
+        (["--set", *TINY, "--workers-per-trial", "8"], "batch_size 8 over 8 workers leaves 1 image each"),
+    ],
+)
+def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(plan, data, arguments, named):
+    with pytest.raises(UserError) as caught:
+        preflight(plan(*arguments), data)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 # Which sweep is meant

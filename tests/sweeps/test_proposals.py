@@ -158,18 +158,12 @@ def test_what_was_observed_changes_what_is_proposed_also_where_parameters_hang_o
 
 
 @pytest.mark.parametrize("sampler", LEARNING)
-def test_a_trial_that_failed_teaches_nothing_whatever_it_was(sampler):
-    failures = [Observation(history(13)[i].params, failed=True) for i in (2, 9)]
-    one, other = (asked(sampler, history(13, at_5=failure)) for failure in failures)
-    assert one == other
-
-
-@pytest.mark.parametrize("sampler", LEARNING)
-def test_a_running_trial_is_seen(sampler):
-    """Beside one that is at what would be proposed, something else is proposed."""
+def test_what_runs_is_seen_and_what_failed_is_not(sampler):
+    """A trial at what is proposed beside it: while it runs something else is proposed, but not when it has failed."""
     ended = [Observation(one.params, (i / 100, -((i / 100) ** 2))) for i, one in enumerate(history(12))]
     alone = asked(sampler, [*ended, Observation(ended[5].params, failed=True)])
     assert asked(sampler, [*ended, Observation(alone)]) != alone
+    assert asked(sampler, [*ended, Observation(alone, failed=True)]) == alone
 
 
 @pytest.mark.parametrize("sampler", LEARNING)

@@ -238,8 +238,11 @@ def test_a_foreign_study_is_refused(storage):
     with pytest.raises(UserError, match=r"study 'theirs' in sqlite.* is not a sweep of this program") as caught:
         Record.load(storage, "theirs")
     assert not isinstance(caught.value, NotBegun)
-    with pytest.raises(UserError, match="'theirs' already exists"):
-        Record.create(storage, replace(PLAN, name="theirs"))
+    for name, directions in (("one", ["maximize"]), ("mixed", ["maximize", "minimize"])):
+        optuna.create_study(storage=storage, study_name=name, directions=directions)
+    for name in ("theirs", "one", "mixed"):
+        with pytest.raises(UserError, match=f"'{name}' already exists"):
+            Record.create(storage, replace(PLAN, name=name))
 
 
 def test_a_sweep_that_was_killed_as_it_began_is_begun_again(storage):

@@ -70,6 +70,11 @@ def test_as_many_go_on_as_there_are_places(values, keep, maximize):
     assert going == max(1, floor(keep * len(values)))
 
 
+def test_a_share_that_binary_cannot_hold_is_not_rounded_down():
+    """0.29 x 100 is 28.999999999999996."""
+    assert sum(goes_on([(i, i) for i in range(100)], i, 0.29) for i in range(100)) == 29
+
+
 @given(crowds, shares, directions)
 def test_nobody_is_stopped_for_one_of_a_lower_rank(values, keep, maximize):
     ranks = peeled(values, maximize)
