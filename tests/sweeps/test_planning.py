@@ -40,6 +40,15 @@ def plan(data):
     return make
 
 
+@pytest.fixture(scope="module")
+def mine(data, tables, tmp_path_factory):
+    """An SQLite file that holds a sweep named `mine` of the default plan."""
+    file = shutil.copy(tables, tmp_path_factory.mktemp("optuna") / "mine.db")
+    options = run.parser().parse_args(["--dataset", str(data.path)])
+    begun(f"sqlite:///{file}", plan_of(options, data), "mine")
+    return file
+
+
 def begun(storage, plan, name):
     return Record.create(storage, replace(plan, name=name))
 
@@ -174,8 +183,8 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("arguments", "differs"), DIFFERENT)
-def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(plan, storage, arguments, differs):
-    begun(storage, plan(), "mine")
+def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(plan, storage, mine, arguments, differs):
+    shutil.copy(mine, "sweeps.db")
     with pytest.raises(UserError) as caught:
         named(plan("--name", "mine", *arguments), storage, "tiny")
     message = str(caught.value)
@@ -193,9 +202,9 @@ def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
 
 
 @pytest.mark.parametrize("arguments", [["--concurrent", "2"], ["--tracking-uri", "sqlite:///x.db"], ["--dry-run"]])
-def test_where_a_sweep_runs_is_no_part_of_its_plan(plan, storage, arguments):
-    begun(storage, plan(), "tiny-1")
-    assert named(plan(*arguments), storage, "tiny")[1] is not None
+def test_where_a_sweep_runs_is_no_part_of_its_plan(plan, storage, mine, arguments):
+    shutil.copy(mine, "sweeps.db")
+    assert named(plan("--name", "mine", *arguments), storage, "tiny")[1] is not None
 
 
 def test_the_data_are_part_of_the_plan_and_versions_are_not(plan, storage):
