@@ -65,7 +65,7 @@ class Proposer:
         seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
         study = optuna.create_study(
             directions=[StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in self.maximize],
-            sampler=make_sampler(self.sampler, seed),
+            sampler=make_sampler(self.sampler, seed, len(self.distributions)),
         )
         if place < len(self.first):
             study.enqueue_trial(dict(self.first[place]))
@@ -127,15 +127,19 @@ def middle(distribution: FloatDistribution | CategoricalDistribution) -> Any:
     return (low * high) ** 0.5 if distribution.log else (low + high) / 2
 
 
-def make_sampler(name: str, seed: int) -> BaseSampler:
-    """`tpe`, `gp`, `nsga2` or `random`; `grid` enqueues its points, so its sampler is never asked."""
-    if name == "tpe":
-        return TPESampler(seed=seed, constant_liar=True)
+def make_sampler(name: str, seed: int, dimensions: int) -> BaseSampler:
+    """`gp`, `tpe`, `nsga2` or `random`; `grid` enqueues its points, so its sampler is never asked.
+
+    The first proposals, three more than the space has `dimensions`, are random: budgets are tens of trials, and 10 for
+    the 7 dimensions of LCBench did well.
+    """
     if name == "gp":
         import torch
 
         torch.set_num_threads(1)  # of this process: the trainings need the others, and the same sums come out again
-        return GPSampler(seed=seed)
+        return GPSampler(seed=seed, n_startup_trials=dimensions + 3)
+    if name == "tpe":
+        return TPESampler(seed=seed, n_startup_trials=dimensions + 3, constant_liar=True)
     if name == "nsga2":
         return NSGAIISampler(seed=seed, population_size=12)
     return RandomSampler(seed)

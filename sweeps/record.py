@@ -163,7 +163,7 @@ class Record:
         """Open an existing study.
 
         Raises:
-            UserError: no sweep of this name; the message lists those that exist.
+            UserError: no sweep of this name, and the message lists those that exist; or it is damaged.
             NotBegun: it was killed before its plan was recorded.
         """
         store = _existing(storage)
@@ -176,7 +176,13 @@ class Record:
             raise (UserError if foreign else NotBegun)(
                 f"study '{name}' in {storage} is not a sweep of this program: it has no plan"
             )
-        return cls(store, study)
+        try:
+            return cls(store, study)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(
+                f"study '{name}' in {storage} is damaged, or of another version of this program: {reason}"
+            ) from None
 
     @staticmethod
     def names(storage: str) -> list[str]:
@@ -290,7 +296,7 @@ def _trial_record(trial: FrozenTrial) -> TrialRecord:
         role=attrs["role"],
         label=attrs["label"],
         state=trial.state,
-        config=attrs["config"],
+        config=dict(attrs["config"]),
         params=dict(trial.params),
         results=tuple(EpochResult.from_dict(attrs[key]) for key in epochs),
         values=(trial.values[0], trial.values[1]) if trial.values else None,

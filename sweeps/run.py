@@ -94,8 +94,8 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    for flag, name in (("--name", options.name), ("--resume", options.resume)):
-        if name:
+    for flag, name in (("--name", options.name), ("--resume", options.resume or None)):
+        if name is not None:
             check_name(name, flag)
     if options.resume is not None:
         record: Record | None = Record.load(options.storage, options.resume or options.name or latest(options.storage))

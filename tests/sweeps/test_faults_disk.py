@@ -234,7 +234,6 @@ def test_yaml_that_would_run_something_is_refused(place, monkeypatch, main, argu
     assert not Path("harm").exists()
 
 
-@pytest.mark.xfail(reason="Record.load lets KeyError and TypeError through, and takes a config that is no mapping")
 @pytest.mark.parametrize(
     ("table", "key", "value"),
     [
