@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import optuna
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tce_core.errors import UserError
 
@@ -53,7 +53,8 @@ class Store:
                 return action()
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
                 cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-                passing = isinstance(cause, OperationalError | OSError) and not _is_full(cause)
+                # An IntegrityError: another process was as quick to make the tables, or the same row.
+                passing = isinstance(cause, OperationalError | IntegrityError | OSError) and not _is_full(cause)
                 if not passing or time.monotonic() + PAUSE > give_up:
                     waited = f", for {self.wait:g} s" if passing else ""
                     raise UserError(f"--storage {self.url}: {_reason(cause)}{waited}") from None

@@ -249,7 +249,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
 
 def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(tmp_path, command, data, load):
     (tmp_path / "own.yaml").write_text(PLAIN)
-    flags = ["--space", "own.yaml", "--epochs", 4, "--confirm", 0, "--workers-per-trial", 2]
+    flags = ["--space", "own.yaml", "--epochs", 4, "--confirm", 0, "--workers-per-trial", 2, "--no-halving"]
     sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "b", *flags)
     sweep.until(lambda: trained(load("b")))
     assert len(sweep.workers()) == 2
