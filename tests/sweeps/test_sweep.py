@@ -179,7 +179,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     tmp_path, command, data, load
 ):
     (tmp_path / "own.yaml").write_text(DIVERGING)
-    flags = ["--space", "own.yaml", "--trials", 3, "--epochs", 3, "--confirm", 1, "--concurrent", 2]
+    flags = ["--space", "own.yaml", "--trials", 3, "--epochs", 3, "--confirm", 1, "--concurrent", 2, "--no-halving"]
     sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "a", *flags)
     sweep.until(lambda: trained(load("a")))
     before = sweep.workers()
