@@ -166,14 +166,25 @@ def find_space(path: str | Path) -> Path:
     raise UserError(f"{path}: no such search space; give a YAML file or one of {known}")
 
 
+def read_yaml(file: Path, source: str) -> Any:
+    """What a YAML file holds, nothing in it executed; `source` names it in errors.
+
+    Raises:
+        UserError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
+
+
 def _read(file: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The file's content over that of the file it `extends`; sections merge key by key, a dimension is replaced."""
     if file.resolve() in readers:
         raise UserError(f"{file}: extends itself, by way of {', '.join(reader.name for reader in readers)}")
-    try:
-        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    raw = read_yaml(file, str(file))
     if not isinstance(raw, dict):
         raise UserError(f"{file}: must be a mapping with the keys {', '.join(Space.model_fields)}")
     parent = raw.pop("extends", None)

@@ -41,9 +41,10 @@ class Budget:
 
         What the baselines take is no search: patience begins when they have ended.
         """
+        if self.plan.patience is None:
+            return None
         baselines = self.record.trials("baseline")
-        begun = self.outcome.candidates() and all(trial.state.is_finished() for trial in baselines)
-        if self.plan.patience is None or not begun:
+        if not all(trial.state.is_finished() for trial in baselines) or not self.outcome.candidates():
             return None
         idle = self.record.epochs - max([self.last_growth(), *map(ended_at, baselines)])
         return f"no better front for {idle} epochs" if idle >= self.plan.patience else None

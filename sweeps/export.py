@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from search_spaces.space import read_yaml
 from sweeps.command import Parser, run_command
 from sweeps.objectives import MEASURES, Objectives
 from sweeps.outcome import Choice, Outcome
@@ -90,12 +91,7 @@ def read_export(path: Path) -> tuple[dict[str, Any], TrialConfig]:
     Raises:
         UserError: not such a file, or a configuration that is not valid here.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, str(path))
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path}: not a file exported by this program (format: {FORMAT})")
     for section, keys in NEEDED.items():

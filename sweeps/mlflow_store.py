@@ -18,6 +18,7 @@ import yaml
 
 from sweeps.front import front_table, save_front
 from sweeps.mlflow_view import RunView, SweepView
+from sweeps.store import sqlite_file
 
 SWEEP = -1  # where the others have the number of a trial
 BATCH = 900  # MLflow takes at most 1000 metrics, parameters and tags at a time
@@ -183,9 +184,8 @@ def connect(uri: str) -> Any:
 
 def artifact_location(uri: str) -> str | None:
     """Where a new experiment keeps its files: `mlartifacts` beside an SQLite store; a server decides for itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (_sqlite_file(uri).parent / "mlartifacts").as_uri()
+    file = sqlite_file(uri)
+    return None if file is None else (file.absolute().parent / "mlartifacts").as_uri()
 
 
 def _open_database(uri: str) -> None:
@@ -195,17 +195,14 @@ def _open_database(uri: str) -> None:
 
     if re.split("[:+]", uri)[0] not in DATABASE_ENGINES:
         return
-    if uri.startswith("sqlite:///"):
-        _sqlite_file(uri).parent.mkdir(parents=True, exist_ok=True)  # as MLflow does
+    file = sqlite_file(uri)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)  # as MLflow does
     engine = create_engine(uri)
     try:
         engine.connect().close()
     finally:
         engine.dispose()
-
-
-def _sqlite_file(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///").split("?")[0]).absolute()
 
 
 def _user() -> str:

@@ -4,7 +4,6 @@ import argparse
 import importlib.metadata
 import platform
 import re
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -87,7 +86,7 @@ def rungs(options: argparse.Namespace, space: Space) -> tuple[int, ...]:
 def check_budget(plan: Plan, space: Space) -> None:
     """The baselines and the confirming runs, at least, must fit into `--max-epochs`."""
     epochs = space.config({}).epochs
-    baselines, confirming = len(space.baselines), plan.confirm * (2 if space.baselines else 1)
+    baselines, confirming = len(space.baselines), plan.confirming
     least = (baselines + confirming + 1) * epochs
     if plan.max_epochs is not None and plan.max_epochs < least:
         raise UserError(
@@ -117,11 +116,11 @@ def named(plan: Plan, storage: str, stem: str) -> tuple[str, Record | None]:
         return plan.name, record
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_")[:58] or "sweep"  # short enough for a number
     own = [f"{stem}-{i}" for i in range(1, len(taken) + 2)]
-    latest = [name for name in own if name in taken][-1:]
-    if latest:
-        record = record_of(storage, latest[0])
+    begun = [name for name in own if name in taken]
+    if begun:
+        record = record_of(storage, begun[-1])
         if record is None or not (record.finished or differing(plan, record.plan)):
-            return latest[0], record
+            return begun[-1], record
     return next(name for name in own if name not in taken), None
 
 
@@ -146,7 +145,7 @@ def check_name(name: str, flag: str) -> None:
 
 
 def latest(storage: str) -> str:
-    names: Sequence[str] = Record.names(storage)
+    names = Record.names(storage)
     if not names:
         raise UserError(f"--resume: {storage} holds no sweep yet")
     return names[-1]

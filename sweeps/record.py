@@ -60,6 +60,11 @@ class Plan:
     def objectives(self) -> Objectives:
         return Objectives.led_by(self.objective, self.allowance)
 
+    @property
+    def confirming(self) -> int:
+        """How many runs confirm: of the winner, and of the reference baseline where there is one."""
+        return self.confirm * (2 if self.space.get("baselines") else 1)
+
     @classmethod
     def of(cls, saved: Mapping[str, Any]) -> "Plan":
         """From JSON, which knows no tuples."""

@@ -18,6 +18,7 @@ from sweeps.lock import driving
 from sweeps.objectives import MEASURES
 from sweeps.planning import check_name, latest, named, plan_of
 from sweeps.record import Record
+from sweeps.search import Search
 from sweeps.sweep import Options, cluster, dry_run, report, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if record is not None:
             record = Record.load(options.storage, plan.name)  # as it is now that nobody else writes it
             if record.finished:
-                report(record, data, where)
+                report(Search(record), data, where)
                 return 0
         with cluster(plan, data, where) as slots:
             if record is None:  # what an earlier sweep of this name left behind is none of this one's

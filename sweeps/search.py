@@ -175,7 +175,7 @@ class Search:
 
     @property
     def _epochs_confirming(self) -> int:
-        return self.plan.confirm * (2 if self.space.baselines else 1) * self.full
+        return self.plan.confirming * self.full
 
     def _open(self, *roles: Any) -> bool:
         return any(not roles or self.record[number].role in roles for number in self.record.running)

@@ -99,17 +99,17 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     tracking.sweep_ended("FINISHED")
     record.finish(search.closed)
     shutil.rmtree(folder / "ray", ignore_errors=True)
-    report(record, data, options)
+    report(search, data, options)
     return True
 
 
-def report(record: Record, data: Dataset, options: Options) -> None:
+def report(search: Search, data: Dataset, options: Options) -> None:
     """What a sweep that has ended found.
 
     Raises:
         UserError: nothing, as every trial failed.
     """
-    search, console = Search(record), wide_console()
+    record, console = search.record, wide_console()
     if search.outcome.choose() is None:
         reasons = [trial.reason for trial in record.trials() if trial.reason]
         raise UserError(f"sweep '{record.plan.name}': every trial failed; the first because {reasons[0]}")
@@ -185,13 +185,13 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
     loss = run.step(0)
     seconds = time.perf_counter() - started
     run.close()
-    trials = len(space.baselines) + plan.trials + 2 * plan.confirm * bool(space.baselines)
+    trials = len(space.baselines) + plan.trials + plan.confirming
     halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} go on"
     lines = {
         "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
         "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
         "space": f"{space.size()} ({plan.sampler}; a grid has {len(space.grid())} points)",
-        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {2 * plan.confirm} confirming: "
+        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirming} confirming: "
         f"{trials} of {config.epochs} epochs of {run.steps} steps",
         "halving": halving if plan.rungs else "none: every configuration is trained to its end",
         "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from search_spaces.space import Choices, Range, Space
+from search_spaces.space import Choices, Range, Space, read_yaml
 from sweeps.outcome import Outcome
 from sweeps.record import Record
 from tce_core.errors import UserError
@@ -41,12 +39,7 @@ def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
 
 
 def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--warm-start {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"--warm-start {path}: not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path, f"--warm-start {path}")
     if isinstance(content, dict) and isinstance(content.get("trial"), dict):
         return [content["trial"]]
     if isinstance(content, list) and content and all(isinstance(settings, dict) for settings in content):

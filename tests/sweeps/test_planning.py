@@ -272,12 +272,13 @@ def command(data, storage, monkeypatch):
     """Runs the command with Ray and the trials left out: what it would have begun, gone on with or reported."""
     done = []
 
-    def note(what):
-        return lambda record, *_: done.append((what, record.plan.name, len(record.trials()))) or what == "finished"
+    def note(what, record):
+        done.append((what, record.plan.name, len(record.trials())))
+        return False
 
     monkeypatch.setattr(run, "cluster", lambda *_: contextlib.nullcontext(1))
-    monkeypatch.setattr(run, "run_sweep", note("ran"))
-    monkeypatch.setattr(run, "report", note("reported"))
+    monkeypatch.setattr(run, "run_sweep", lambda record, *_: note("ran", record))
+    monkeypatch.setattr(run, "report", lambda search, *_: note("reported", search.record))
 
     def issue(*arguments):
         code = run.main(["--dataset", str(data.path), *arguments])
