@@ -9,8 +9,9 @@ import numpy as np
 import optuna
 from lcbench import EPOCHS, NAMES, Floats, Surrogate
 
+from sweeps.plan import Plan
 from sweeps.proposals import Observation
-from sweeps.record import Plan, Record, TrialRecord
+from sweeps.record import Record, TrialRecord
 from sweeps.rungs import default_rungs
 from sweeps.search import Search
 from tce_core.results import EpochResult

@@ -1,12 +1,15 @@
-"""What asking, deciding and recording cost: our sweep against plain Ray Tune, both with trials that take no time.
+"""What asking, deciding and recording cost: our sweep beside plain Ray Tune, all with trials that take no time.
 
-    python benchmarks/overhead.py [--trials 100 300 1000] [--sampler gp]
+    python benchmarks/overhead.py [--trials 1000] [--samplers random tpe gp]
 
-Plain Tune draws at random, keeps nothing but its own files and reuses its actors. Ours asks the sampler, halves, and
-records every epoch in an SQLite study. One trial at a time, two epochs each, in one Ray session, in turns.
+Plain Tune draws at random and reuses its actors; once as it comes, with its files of every result and of its own
+state, and once with all of these turned off, so that it forgets everything. Ours asks a sampler, halves, and records
+every epoch in an SQLite study. Two epochs a trial, in one Ray session, one after the other; each line is a moment of
+the runs.
 """
 
 import argparse
+import os
 import tempfile
 import time
 import uuid
@@ -15,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.cluster import start_ray
-from sweeps.record import Plan, Record
+from sweeps.cluster import QUIET, start_ray
+from sweeps.plan import Plan
+from sweeps.record import Record
 from sweeps.search import Search
 from sweeps.sweep import tune_until_done
 from sweeps.workers import GroupSettings
@@ -65,47 +69,92 @@ def trainable() -> Any:
     return Instant
 
 
-def plain(trials: int, slots: int, folder: str) -> float:
-    """Seconds that Tune takes."""
+class Clock:
+    """A Listener that notes when trials end, in seconds from its making."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.ends: list[float] = []
+
+    def trial_started(self, number: int) -> None:
+        pass
+
+    def epoch_done(self, number: int) -> None:
+        pass
+
+    def trial_ended(self, number: int) -> None:
+        self.ends.append(time.perf_counter() - self.began)
+
+
+def plain(trials: int, slots: int, folder: str) -> list[float]:
+    """When each trial ended under Tune alone."""
     from ray import tune
 
-    began = time.perf_counter()
-    tune.Tuner(
-        tune.with_resources(trainable(), tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])),
+    class Tell(tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            clock.trial_ended(0)
+
+    resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
+    tuner = tune.Tuner(
+        tune.with_resources(trainable(), resources),
         param_space={"t": tune.loguniform(0.1, 10), "lr": tune.loguniform(0.003, 0.1)},
         tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=slots, reuse_actors=True),
         run_config=tune.RunConfig(
-            name=uuid.uuid4().hex[:8], storage_path=f"{folder}/tune", verbose=0, stop={"end": True}
+            name=uuid.uuid4().hex[:8],
+            storage_path=f"{folder}/tune",
+            verbose=0,
+            stop={"end": True},
+            callbacks=[Tell()],
         ),
-    ).fit()
-    return time.perf_counter() - began
+    )
+    clock = Clock()
+    tuner.fit()
+    return clock.ends
 
 
-def ours(trials: int, slots: int, folder: str, sampler: str) -> float:
-    """Seconds that the same takes with our searcher, scheduler and record."""
+def as_it_comes(trials: int, slots: int, folder: str) -> list[float]:
+    """The same with what we turn off turned on."""
+    for name in QUIET:
+        os.environ.pop(name, None)
+    try:
+        return plain(trials, slots, folder)
+    finally:
+        os.environ.update(QUIET)
+
+
+def ours(trials: int, slots: int, folder: str, sampler: str) -> list[float]:
+    """The same with our searcher, scheduler and record."""
     name = uuid.uuid4().hex[:8]
     plan = Plan(name, "worst_iou", 0.01, sampler, 0, trials, 0, "", "", SPACE, "own", 1, 1, 0.0, (1,), 0.5)
     search = Search(Record.create(f"sqlite:///{folder}/{name}.db", plan))
     group = GroupSettings("", f"{folder}/checkpoints", f"{folder}/ray", 1, 1, 0.0)
-    began = time.perf_counter()
-    tune_until_done(search, group, slots, (), trainable())
-    return time.perf_counter() - began
+    clock = Clock()
+    tune_until_done(search, group, slots, (clock,), trainable())
+    return clock.ends
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, nargs="+", default=[100, 300, 1000])
+    parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--slots", type=int, default=1, help="trials at a time (default: %(default)s)")
-    parser.add_argument("--sampler", default="gp")
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "gp"])
+    parser.add_argument("--alone", action="store_true", help="ours alone, for a long curve")
     options = parser.parse_args()
     start_ray(None)
-    print(f"{'trials':>7}{'plain Tune':>14}{'ours':>14}{'ratio':>8}   per trial")
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         Path(folder, "ray").mkdir()
-        for trials in options.trials:
-            base, own = plain(trials, options.slots, folder), ours(trials, options.slots, folder, options.sampler)
-            each = f"{1000 * base / trials:.0f} ms   {1000 * own / trials:.0f} ms"
-            print(f"{trials:>7}{base:>12.1f} s{own:>12.1f} s{own / base:>8.2f}   {each}", flush=True)
+        given = options.trials, options.slots, folder
+        curves = {} if options.alone else {"Tune": as_it_comes(*given), "Tune, forgetful": plain(*given)}
+        curves |= {f"ours, {sampler}": ours(*given, sampler) for sampler in options.samplers}
+    marks = [n for power in range(2, 9) for n in (10**power, 3 * 10**power) if n <= options.trials]
+    print("ms per trial (times those of Tune as it comes)\n\n" + f"{'trials':>7}" + "".join(f"{x:>20}" for x in curves))
+    for mark in marks:
+        base = curves["Tune"][mark - 1] if "Tune" in curves else None
+        cells = [
+            f"{1000 * ends[mark - 1] / mark:.0f}" + (f" ({ends[mark - 1] / base:.2f})" if base else "")
+            for ends in curves.values()
+        ]
+        print(f"{mark:>7}" + "".join(f"{cell:>20}" for cell in cells))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import Any
 
 from search_spaces.space import Space, load_space
 from sweeps.datasets import BUILT_IN
-from sweeps.record import NotBegun, Plan, Record
+from sweeps.plan import Plan
+from sweeps.record import NotBegun, Record
 from sweeps.rungs import default_rungs
 from sweeps.warm_start import warm_start
 from tce_core.data.dataset import Dataset

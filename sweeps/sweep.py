@@ -20,7 +20,8 @@ from sweeps.export import exported, write_yaml
 from sweeps.interrupt import closing_on_interrupt
 from sweeps.listener import Background, Listener
 from sweeps.outcome import Outcome
-from sweeps.record import Plan, Record
+from sweeps.plan import Plan
+from sweeps.record import Record
 from sweeps.search import Search
 from sweeps.view import View, summary
 from sweeps.workers import GroupSettings, checkpoint_path

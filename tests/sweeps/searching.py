@@ -4,7 +4,8 @@ import copy
 
 import optuna
 
-from sweeps.record import Plan, Record
+from sweeps.plan import Plan
+from sweeps.record import Record
 from sweeps.search import Search
 from tce_core.results import EpochResult
 

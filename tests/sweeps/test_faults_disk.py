@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from sweeps import run, train
-from sweeps.record import Plan, Record
+from sweeps.plan import Plan
+from sweeps.record import Record
 from tce_core.checkpoint import read_checkpoint
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError

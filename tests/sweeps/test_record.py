@@ -11,7 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from sweeps.record import Ended, NotBegun, Plan, Record
+from sweeps.plan import Plan
+from sweeps.record import Ended, NotBegun, Record
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 from tce_core.results import EpochResult

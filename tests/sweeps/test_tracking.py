@@ -35,7 +35,8 @@ from sweeps.mlflow_store import Mirror, connect
 from sweeps.mlflow_view import SweepView, metric_keys
 from sweeps.outcome import Outcome
 from sweeps.pareto import hypervolume
-from sweeps.record import Plan, Record
+from sweeps.plan import Plan
+from sweeps.record import Record
 from sweeps.tracking import EXPERIMENT, Tracking
 from tce_core.config import TrialConfig
 from tce_core.data.streets import make_streets
