@@ -1,6 +1,7 @@
 """What the command lines share: kinds of numbers, one-line errors, and exit codes."""
 
 import argparse
+import errno
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from typing import NoReturn
 from tce_core.errors import UserError
 
 INTERRUPTED = 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+"""What the machine, not the program, is to be blamed for."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,11 +71,16 @@ def hours(text: str) -> float:
 
 
 def run_command(main: Callable[[Sequence[str] | None], int | None]) -> int:
-    """Run `main`; bad input becomes one line on stderr and exit code 2, Ctrl-C 130."""
+    """Run `main`; bad input and a disk that takes no more become one line on stderr and exit code 2, Ctrl-C 130."""
     try:
         return main(None) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

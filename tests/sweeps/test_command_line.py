@@ -334,3 +334,11 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
         assert part in ended.stdout
     assert "after epochs 2 the best 50% go on" in ended.stdout
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_disk_that_takes_no_more_is_said_in_one_line_and_a_bug_keeps_its_traceback(capsys):
+    assert run_command(lambda _: Path("/dev/full").write_text("x")) == 2
+    assert capsys.readouterr().err == "error: a file: No space left on device\n"
+    with pytest.raises(FileNotFoundError):
+        run_command(lambda _: len(Path("/nowhere").read_text()))
