@@ -128,6 +128,13 @@ class Place:
             assert trial.ended is not None
         return record
 
+    def nothing_lost(self, before, planned):
+        """The record and MLflow are complete, and every epoch that `before` held is what it was."""
+        record = self.completely_recorded(planned)
+        for trial in before:
+            assert record[trial.number].results[: trial.epoch] == trial.results
+        self.completely_shown(record)
+
     def completely_shown(self, record):
         """MLflow: one run for the sweep, one nested in it for each trial, no step twice, everything there."""
         parent, nested = self.mlflow(record.plan.name)

@@ -104,10 +104,7 @@ def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(pl
     runs.free()
     before = place.record().trials()
     place.resume(prefix=runs.prefix).ended()
-    record = place.completely_recorded(planned=2)
-    for trial in before:
-        assert record[trial.number].results[: trial.epoch] == trial.results
-    place.completely_shown(record)
+    place.nothing_lost(before, planned=2)
 
 
 @pytest.mark.slow
@@ -134,10 +131,7 @@ def test_a_disk_that_is_full_for_the_study_ends_the_sweep_and_costs_nothing(plac
     again = ("--resume", "a", "--concurrent", 1, "--storage", "sqlite:///study/sweeps.db")
     place.start(SCRIPTS / "run.py", *again, prefix=study.prefix).ended()
     look()
-    record = place.completely_recorded(planned=2)
-    for trial in before:
-        assert record[trial.number].results[: trial.epoch] == trial.results
-    place.completely_shown(record)
+    place.nothing_lost(before, planned=2)
 
 
 @pytest.mark.slow
@@ -186,10 +180,7 @@ def test_a_store_that_is_locked_or_gone_is_waited_for_and_then_named(place):
     (place.folder / "elsewhere.db").rename(store)
 
     place.resume(env=patience).ended()
-    record = place.completely_recorded(planned=2)
-    for trial in before:
-        assert record[trial.number].results[: trial.epoch] == trial.results
-    place.completely_shown(record)
+    place.nothing_lost(before, planned=2)
 
 
 def begun(place, name="a"):
