@@ -225,6 +225,7 @@ def headline(plan: Plan, search: Search, slots: int, data: Dataset) -> str:
     return (
         f"Sweep '{plan.name}': {baselines} baselines, then {plan.trials} configurations by {plan.sampler}, on "
         f"{data.name} ({len(data.train)} images, {data.num_classes} classes), {slots} trials at a time"
+        + (f"; going on after {search.record.epochs} epochs" if search.record.epochs else "")
     )
 
 

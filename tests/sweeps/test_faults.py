@@ -66,7 +66,8 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
     assert not place.record().finished
     first.gone()
 
-    place.resume().ended()
+    known = place.epochs()
+    assert f"; going on after {known} epochs" in place.resume().ended()
     record = place.completely_recorded(planned=7)
     assert [trial.params for trial in record.trials("search")] == replayed(record)
     place.completely_shown(record)
