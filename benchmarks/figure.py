@@ -17,19 +17,19 @@ DRAWN = {
     "Optuna GP, full": ("#0072B2", ":", "Optuna GP, full trainings"),
     "ours, TPE": ("#D55E00", "-", "ours with TPE"),
     "Optuna TPE, full": ("#D55E00", ":", "Optuna TPE, full trainings"),
-    "Syne Tune MO-ASHA": ("#009E73", "-", "Syne Tune MO-ASHA"),
+    "MO-ASHA, mended": ("#009E73", "-", "MO-ASHA (Syne Tune's, mended)"),
     "random, full": ("#000000", ":", "random, full trainings"),
 }
 
 
 def main(source: Path, target: Path) -> None:
     curves = read(source)
-    tasks = list(dict.fromkeys(task for _, task, _ in curves))
-    seeds = sorted({seed for _, _, seed in curves})
+    tasks = list(dict.fromkeys(task for _, task, _, _ in curves))
+    seeds = sorted({seed for _, _, seed, _ in curves})
     figure, axes = plt.subplots(figsize=(7.5, 4.4), dpi=150, layout="constrained")
     trainings = np.concatenate([[0], MARKS / EPOCHS])
     for method, (colour, line, label) in DRAWN.items():
-        runs = np.array([[curves[method, task, seed][: len(MARKS)] for task in tasks] for seed in seeds])
+        runs = np.array([[curves[method, task, seed, 1][: len(MARKS)] for task in tasks] for seed in seeds])
         mean = np.concatenate([[0], runs.mean(axis=(0, 1))])
         axes.plot(trainings, mean, color=colour, linestyle=line, linewidth=2, label=label)
         axes.annotate(f"{mean[-1]:.2f}", (30, mean[-1]), (4, 0), textcoords="offset points", va="center", fontsize=9)

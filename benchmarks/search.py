@@ -5,7 +5,8 @@
 
 FOLDER holds the YAHPO LCBench surrogate (see `lcbench`). The budget is 30 full trainings; what is compared is the
 relative hypervolume of everything measured so far, at whatever epoch. Runs that are in the results file already are not
-run again, so that an interrupted benchmark goes on. Settings were chosen on the first 12 tasks (`--variants`).
+run again, so that an interrupted benchmark goes on; remove the file when the code has changed. Settings were chosen on
+the first 12 tasks (`--variants`).
 """
 
 import argparse
@@ -30,8 +31,9 @@ BUDGET = 30 * EPOCHS
 MARKS = np.arange(EPOCHS // 2, BUDGET + 1, EPOCHS // 2)  # epochs: every half of a full training
 TUNED = 12
 """How many of the tasks the settings were chosen on."""
-Curves = dict[tuple[str, str, int], npt.NDArray[np.float64]]
-Key = tuple[str, str, int]
+Key = tuple[str, str, int, int]
+"""Method, task, seed, and trials at a time."""
+Curves = dict[Key, npt.NDArray[np.float64]]
 
 
 @cache
@@ -69,35 +71,32 @@ def non_dominated(front: npt.NDArray[np.float64], values: npt.NDArray[np.float64
     return points[moocore.is_nondominated(points)]
 
 
-def complete(folder: str, keys: Iterable[Key], slots: int, out: Path, jobs: int) -> Curves:
+def complete(folder: str, keys: Iterable[Key], out: Path, jobs: int) -> None:
     """Run what the results file does not hold yet, and add it there at once."""
     found = read(out)
     missing = [key for key in keys if key not in found]
     with ProcessPoolExecutor(jobs) as pool, open(out, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        futures = {pool.submit(run, folder, *key, slots): key for key in missing}
+        futures = {pool.submit(run, folder, *key): key for key in missing}
         for done, future in enumerate(as_completed(futures), start=1):
-            key, volumes = futures[future], future.result()
-            found[key] = np.array(volumes)
-            writer.writerow([*key, *(f"{volume:.5f}" for volume in volumes)])
+            writer.writerow([*futures[future], *(f"{volume:.5f}" for volume in future.result())])
             file.flush()
             print(f"\r{done} of {len(missing)} runs", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-    return found
 
 
 def read(path: Path) -> Curves:
     if not path.exists():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
-        return {(row[0], row[1], int(row[2])): np.array(row[3:], dtype=float) for row in csv.reader(file)}
+        return {(row[0], row[1], int(row[2]), int(row[3])): np.array(row[4:], dtype=float) for row in csv.reader(file)}
 
 
-def show(curves: Curves, methods: list[str], tasks: list[str], seeds: int, title: str) -> None:
+def show(curves: Curves, methods: list[str], tasks: list[str], seeds: int, slots: int, title: str) -> None:
     """Means over tasks and seeds; per task, the epochs it takes to random's final hypervolume; a paired test."""
-    volumes = {m: np.array([[curves[m, task, seed] for seed in range(seeds)] for task in tasks]) for m in methods}
+    volumes = {m: np.array([[curves[m, task, i, slots] for i in range(seeds)] for task in tasks]) for m in methods}
     print(f"\n{title}: {len(tasks)} tasks x {seeds} seeds; relative hypervolume, mean +- standard error over seeds\n")
-    print(f"{'':<26}{'after 10':>14}{'after 30':>14}{'trained, 30':>14}{'x random':>10}{'3x on':>7}{'p':>10}")
+    print(f"{'':<26}{'after 10':>17}{'after 30':>17}{'trained, 30':>13}{'x random':>10}{'3x on':>7}{'p':>10}")
     for method in methods:
         at = [volumes[method][:, :, MARKS.tolist().index(mark)] for mark in (10 * EPOCHS, BUDGET)]
         cells = [f"{x.mean():.3f} +- {x.mean(axis=0).std(ddof=1) / seeds**0.5 if seeds > 1 else 0:.3f}" for x in at]
@@ -109,7 +108,7 @@ def show(curves: Curves, methods: list[str], tasks: list[str], seeds: int, title
         if method != methods[0]:
             pairs = volumes[methods[0]][:, :, len(MARKS) - 1].mean(axis=1), at[1].mean(axis=1)
             p = f"{wilcoxon(*pairs).pvalue:.1e}"
-        print(f"{method:<26}{cells[0]:>14}{cells[1]:>14}{trained:>14}{factor:>10}{share:>7}{p:>10}")
+        print(f"{method:<26}{cells[0]:>17}{cells[1]:>17}{trained:>13}{factor:>10}{share:>7}{p:>10}")
     print(
         "\nafter 10, 30: full trainings' worth of epochs; trained, 30: of fully trained configurations alone; x random:"
         "\nmedian over tasks of how many times fewer epochs reach random search's mean final hypervolume (median over"
@@ -139,11 +138,13 @@ def main() -> None:
     options = parser.parse_args()
     tasks = surrogate(options.folder).tasks[: TUNED if options.variants else options.tasks]
     methods = options.methods or (["ours", *VARIANTS] if options.variants else list(METHODS))
-    keys = [(method, task, seed) for seed in range(options.seeds) for method in methods for task in tasks]
-    curves = complete(options.folder, keys, options.slots, options.out, options.jobs)
-    show(curves, methods, tasks, options.seeds, "All tasks")
+    keys = [(m, task, seed, options.slots) for seed in range(options.seeds) for m in methods for task in tasks]
+    complete(options.folder, keys, options.out, options.jobs)
+    curves = read(options.out)
+    show(curves, methods, tasks, options.seeds, options.slots, "All tasks")
     if len(tasks) > TUNED:
-        show(curves, methods, tasks[TUNED:], options.seeds, "Tasks that had no part in choosing the settings")
+        others = "Tasks that had no part in choosing the settings"
+        show(curves, methods, tasks[TUNED:], options.seeds, options.slots, others)
 
 
 if __name__ == "__main__":
