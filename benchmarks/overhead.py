@@ -3,8 +3,8 @@
     python benchmarks/overhead.py [--trials 1000] [--samplers random tpe gp]
 
 Plain Tune draws at random and reuses its actors; once as it comes, with its files of every result and of its own
-state, and once with all of these turned off, so that it forgets everything. Ours asks a sampler, halves, and records
-every epoch in an SQLite study. Two epochs a trial, in one Ray session, one after the other; each line is a moment of
+state, and once with all of these turned off, so that it forgets everything. Ours asks a sampler, ranks at a rung (and
+lets all go on), and records every epoch in an SQLite study. Two epochs a trial, in one Ray session, one after the other; each line is a moment of
 the runs.
 """
 
@@ -125,7 +125,7 @@ def as_it_comes(trials: int, slots: int, folder: str) -> list[float]:
 def ours(trials: int, slots: int, folder: str, sampler: str) -> list[float]:
     """The same with our searcher, scheduler and record."""
     name = uuid.uuid4().hex[:8]
-    plan = Plan(name, "worst_iou", 0.01, sampler, 0, trials, 0, "", "", SPACE, "own", 1, 1, 0.0, (1,), 0.5)
+    plan = Plan(name, "worst_iou", 0.01, sampler, 0, trials, 0, "", "", SPACE, "own", 1, 1, 0.0, (1,), 1.0)
     search = Search(Record.create(f"sqlite:///{folder}/{name}.db", plan))
     group = GroupSettings("", f"{folder}/checkpoints", f"{folder}/ray", 1, 1, 0.0)
     clock = Clock()

@@ -14,12 +14,12 @@ class Budget:
     def __init__(self, record: Record, outcome: Outcome) -> None:
         self.record, self.outcome, self.plan = record, outcome, record.plan
         # Interruptions do not count, and neither does what the clock on the wall shows.
-        self.seconds_before = max((t.ended.seconds for t in record.trials() if t.ended is not None), default=0.0)
+        self.seconds_before = max((spent.seconds for trial in record.trials() for spent in trial.spent), default=0.0)
         self.started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """At work, in this and earlier processes, as far as trials that ended have told."""
+        """At work, in this and earlier processes, as far as epochs that were recorded have told."""
         return self.seconds_before + time.monotonic() - self.started
 
     def spent(self, committed: int) -> str | None:

@@ -77,7 +77,7 @@ def slots_that_fit(
         UserError: not even one trial fits, or `wanted` do not.
     """
     needs = {"CPU": workers * cpus_per_worker, "GPU": workers * gpus_per_worker}
-    fit = min(int(available.get(kind, 0) // amount) for kind, amount in needs.items() if amount)
+    fit = min(int(available.get(kind, 0) / amount + 1e-9) for kind, amount in needs.items() if amount)
     one = " and ".join(f"{amount:g} {kind}s" for kind, amount in needs.items() if amount)
     has = " and ".join(f"{available.get(kind, 0):g} {kind}s" for kind, amount in needs.items() if amount)
     if fit < max(1, wanted or 1):

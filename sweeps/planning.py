@@ -2,20 +2,25 @@
 
 import argparse
 import importlib.metadata
+import itertools
 import platform
 import re
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from search_spaces.space import Space, load_space
 from sweeps.datasets import BUILT_IN
 from sweeps.plan import Plan
+from sweeps.proposals import enqueued
 from sweeps.record import NotBegun, Record
 from sweeps.rungs import default_rungs
 from sweeps.warm_start import warm_start
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 
+RUNS = Path("runs")
+"""Where sweeps keep what is not in their record: checkpoints, exports and plots."""
 PACKAGES = (
     "torch",
     "torchvision",
@@ -41,13 +46,14 @@ def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
     space = load_space(space_name, overrides)
     sampler = options.sampler or space.search.sampler
     trials = options.trials or space.search.trials
+    first = tuple(warm_start(options.warm_start, options.storage, space)) if options.warm_start else ()
     plan = Plan(
         name=options.name or "",
         objective=options.objective,
         allowance=options.miou_allowance,
         sampler=sampler,
         seed=options.seed,
-        trials=min(trials, len(space.grid())) if sampler == "grid" else trials,
+        trials=min(trials, len(enqueued(space, sampler, first))) if sampler == "grid" else trials,
         confirm=space.search.confirm if options.confirm is None else options.confirm,
         dataset=str(data.path.absolute()),
         fingerprint=data.fingerprint,
@@ -61,7 +67,7 @@ def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
         patience=options.patience,
         max_epochs=options.max_epochs,
         max_hours=options.max_hours,
-        warm_start=tuple(warm_start(options.warm_start, options.storage, space)) if options.warm_start else (),
+        warm_start=first,
         versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
     )
     check_budget(plan, space)
@@ -116,13 +122,22 @@ def named(plan: Plan, storage: str, stem: str) -> tuple[str, Record | None]:
             )
         return plan.name, record
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_")[:58] or "sweep"  # short enough for a number
-    own = [f"{stem}-{i}" for i in range(1, len(taken) + 2)]
-    begun = [name for name in own if name in taken]
-    if begun:
-        record = record_of(storage, begun[-1])
-        if record is None or not (record.finished or differing(plan, record.plan)):
-            return begun[-1], record
-    return next(name for name in own if name not in taken), None
+    for name in reversed([name for name in taken if re.fullmatch(re.escape(stem) + r"-[1-9]\d*", name)]):
+        try:
+            record = record_of(storage, name)
+        except UserError:  # somebody else's, or damaged
+            continue
+        if record is None or not differing(plan, record.plan):
+            if record is None or not record.finished:
+                return name, record
+            break
+    own = (f"{stem}-{i}" for i in itertools.count(1))
+    return next(name for name in own if name not in taken and not left_behind(name)), None
+
+
+def left_behind(name: str) -> bool:
+    """Whether there are checkpoints under a name: of a sweep in some other storage, perhaps."""
+    return any((RUNS / name / "checkpoints").glob("*.pt"))
 
 
 def record_of(storage: str, name: str) -> Record | None:

@@ -54,7 +54,7 @@ class Proposer:
     ) -> None:
         """`first`: configurations to propose before any of the sampler's, such as those of an earlier sweep."""
         self.space, self.sampler, self.seed, self.maximize = space, sampler, seed, tuple(maximize)
-        self.first = [*first, *(space.grid() if sampler == "grid" else [])]
+        self.first = enqueued(space, sampler, first)
         self.distributions = {name: distribution_of(dimension) for name, dimension in space.space.items()}
 
     def next(self, earlier: Sequence[Observation]) -> Proposal | None:
@@ -106,6 +106,12 @@ class Proposer:
             system_attrs=dict(one.system_attrs),
             constraints=None if one.shortfall is None else {"guard": one.shortfall},
         )
+
+
+def enqueued(space: Space, sampler: str, first: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What is proposed before the sampler is asked: `first`, and for a grid all its other points."""
+    grid = space.grid() if sampler == "grid" else []
+    return [*first, *(point for point in grid if point not in first)]
 
 
 def suggest(trial: optuna.Trial, name: str, distribution: FloatDistribution | CategoricalDistribution) -> Any:

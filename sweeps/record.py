@@ -6,6 +6,7 @@ on. RUNNING means interrupted.
 """
 
 import contextlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -37,6 +38,16 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What the sweep had spent when a trial had done an epoch."""
+
+    epochs: int
+    """Of all trials together, this one included. Orders epochs, whatever a clock says."""
+    seconds: float
+    """At work, interruptions not counted."""
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     number: int
     role: Role
@@ -45,6 +56,8 @@ class TrialRecord:
     config: dict[str, Any]
     params: dict[str, Any]
     results: tuple[EpochResult, ...]
+    spent: tuple[Spent, ...]
+    """After each of `results`."""
     values: tuple[float, float] | None
     """Of a COMPLETE trial."""
     ended: Ended | None
@@ -84,7 +97,12 @@ class Record:
 
     def __init__(self, store: Store, study: optuna.Study) -> None:
         self.store, self.study = store, study
-        self.plan = Plan.of(study.user_attrs["plan"])
+        attrs = study.user_attrs
+        self.plan = Plan.of(attrs["plan"])
+        self.closed: str | None = attrs.get("closed")
+        """Why no more configurations are tried though fewer than planned were, if so."""
+        self.finished: bool = attrs.get("finished", False)
+        """Whether the sweep has come to its end; one that was interrupted has not."""
         self._trials: dict[int, TrialRecord] = {}
         self._roles: dict[Role, list[int]] = {"baseline": [], "search": [], "confirm": []}
         self.running: set[int] = set()
@@ -114,7 +132,8 @@ class Record:
             study.set_user_attr("plan", asdict(plan))  # last: what was killed before this is begun again
             return study
 
-        return cls(store, store.call(create))
+        study = store.call(create)
+        return store.call(lambda: cls(store, study))
 
     @classmethod
     def load(cls, storage: str, name: str) -> "Record":
@@ -129,13 +148,14 @@ class Record:
         if store is None or name not in names:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
         study = store.call(lambda: optuna.load_study(study_name=name, storage=store.backend))
-        if "plan" not in study.user_attrs:
-            foreign = study.user_attrs or study.get_trials(deepcopy=False) or len(study.directions) != 2
+        attrs = store.call(lambda: study.user_attrs)
+        if "plan" not in attrs:
+            foreign = attrs or len(study.directions) != 2 or store.call(lambda: study.get_trials(deepcopy=False))
             raise (UserError if foreign else NotBegun)(
                 f"study '{name}' in {storage} is not a sweep of this program: it has no plan"
             )
         try:
-            return cls(store, study)
+            return store.call(lambda: cls(store, study))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
             raise UserError(
@@ -148,20 +168,14 @@ class Record:
         store = _existing(storage)
         return [] if store is None else _names(store)
 
-    @property
-    def finished(self) -> bool:
-        """Whether the sweep has come to its end; one that was interrupted has not."""
-        return bool(self.study.user_attrs.get("finished", False))
+    def close(self, reason: str) -> None:
+        """No more configurations will be tried, also after an interruption."""
+        self.store.call(lambda: self.study.set_user_attr("closed", reason))
+        self.closed = reason
 
-    @property
-    def closed(self) -> str | None:
-        """Of a sweep that has ended: why before all planned configurations were tried, if so."""
-        reason = self.study.user_attrs.get("closed")
-        return None if reason is None else str(reason)
-
-    def finish(self, closed: str | None = None) -> None:
-        self.store.call(lambda: self.study.set_user_attr("closed", closed))
+    def finish(self) -> None:
         self.store.call(lambda: self.study.set_user_attr("finished", True))
+        self.finished = True
 
     def trials(self, *roles: Role) -> list[TrialRecord]:
         """In the order of their numbers; without roles, all."""
@@ -193,15 +207,25 @@ class Record:
             system_attrs=dict(system_attrs or {}),
         )
         storage, study_id = self.study._storage, self.study._study_id
-        trial_id = self.store.call(lambda: storage.create_new_trial(study_id, template_trial=trial))
-        return self._keep(replace(_trial_record(trial), number=storage.get_trial_number_from_id(trial_id)))
+        number, attempts = len(self._trials), itertools.count()
 
-    def add_epoch(self, number: int, result: EpochResult) -> None:
-        """Record an epoch's result. Idempotent: an epoch repeated after a crash writes the same attribute again."""
-        trial = self._trials[number]
-        self._set_attr(number, f"epoch:{result.epoch:04d}", result.as_dict())
-        kept = tuple(r for r in trial.results if r.epoch < result.epoch)
-        self._trials[number] = replace(trial, results=(*kept, result))
+        def create() -> None:
+            if next(attempts) == 0 or storage.get_n_trials(study_id) == number:  # else what seemed to fail did not
+                storage.create_new_trial(study_id, template_trial=trial)
+
+        self.store.call(create)
+        return self._keep(replace(_trial_record(trial), number=number))
+
+    def add_epoch(self, number: int, result: EpochResult, seconds: float) -> None:
+        """Record an epoch's result, and how long the sweep had been at work.
+
+        Idempotent: an epoch that is repeated after a crash counts from when it was first done.
+        """
+        trial, before = self._trials[number], result.epoch - 1
+        spent = trial.spent[before] if trial.epoch > before else Spent(self.epochs + 1, seconds)
+        self._set_attr(number, f"epoch:{result.epoch:04d}", {"result": result.as_dict(), "spent": asdict(spent)})
+        results, moments = (*trial.results[:before], result), (*trial.spent[:before], spent)
+        self._trials[number] = replace(trial, results=results, spent=moments)
         self.epochs += self._trials[number].epoch - trial.epoch
 
     def end(self, number: int, state: TrialState, reason: str | None, seconds: float) -> None:
@@ -248,7 +272,7 @@ def taken(storage: str, name: str) -> UserError:
 
 def _trial_record(trial: FrozenTrial) -> TrialRecord:
     attrs = trial.user_attrs
-    epochs = sorted(key for key in attrs if key.startswith("epoch:"))
+    epochs = [attrs[key] for key in sorted(attrs) if key.startswith("epoch:")]
     return TrialRecord(
         number=trial.number,
         role=attrs["role"],
@@ -256,7 +280,8 @@ def _trial_record(trial: FrozenTrial) -> TrialRecord:
         state=trial.state,
         config=dict(attrs["config"]),
         params=dict(trial.params),
-        results=tuple(EpochResult.from_dict(attrs[key]) for key in epochs),
+        results=tuple(EpochResult.from_dict(epoch["result"]) for epoch in epochs),
+        spent=tuple(Spent(**epoch["spent"]) for epoch in epochs),
         values=(trial.values[0], trial.values[1]) if trial.values else None,
         ended=Ended(**attrs["ended"]) if "ended" in attrs else None,
         of=attrs.get("of"),

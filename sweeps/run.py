@@ -4,11 +4,9 @@ Trains the baselines, searches for configurations that trade little mIoU for fai
 reference baseline again with fresh seeds, and writes `runs/NAME/best.yaml`.
 """
 
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 from search_spaces.space import Sampler
@@ -16,14 +14,12 @@ from sweeps.command import INTERRUPTED, Parser, amount, fraction, hours, natural
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.lock import driving
 from sweeps.objectives import MEASURES
-from sweeps.planning import check_name, latest, named, plan_of
+from sweeps.planning import RUNS, check_name, latest, left_behind, named, plan_of
 from sweeps.record import Record
 from sweeps.search import Search
 from sweeps.sweep import Options, cluster, dry_run, report, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
-
-RUNS = Path("runs")
 
 
 def parser() -> Parser:
@@ -118,9 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if record.finished:
                 report(Search(record), data, where)
                 return 0
+        elif left_behind(plan.name):
+            raise UserError(
+                f"{RUNS / plan.name} holds checkpoints of a sweep that is not in {options.storage}; "
+                "choose another --name, or remove that folder"
+            )
         with cluster(plan, data, where) as slots:
-            if record is None:  # what an earlier sweep of this name left behind is none of this one's
-                shutil.rmtree(RUNS / plan.name / "checkpoints", ignore_errors=True)
+            if record is None:
                 record = Record.create(options.storage, plan)
             return 0 if run_sweep(record, data, slots, where) else INTERRUPTED
 

@@ -34,17 +34,16 @@ class Search:
         )
         self.closing = False
         """No trial is to begin or to go on: the sweep is being interrupted."""
-        self.closed: str | None = record.closed
-        """Why the search ended before all the configurations it planned were tried."""
         self.ends: dict[int, End] = {}
         """Of trials that are to end but are not told yet that they have."""
         self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
-        """The objectives of every searched trial that has got as far as each rung, by its number."""
+        """The objectives of every searched trial that has got as far as each rung, by its number, as they came."""
         self.told: dict[int, Observation] = {}
         """What the sampler is told of trials that have ended, once that will not change."""
-        for trial in record.trials("search"):
-            for result in trial.results:
-                self._note(trial, result)
+        searched = record.trials("search")
+        done = [(spent.epochs, trial, i) for trial in searched for i, spent in enumerate(trial.spent)]
+        for _, trial, i in sorted(done, key=lambda one: one[0]):
+            self._note(trial, trial.results[i])
         self.interrupted = [record[number] for number in sorted(record.running)]
         for trial in list(self.interrupted):
             if trial.results and not self._goes_on(trial.number):  # all was done but for saying so
@@ -74,7 +73,7 @@ class Search:
         ended = [trial for trial in searched if trial.state.is_finished()]
         each = sum(trial.epoch for trial in ended) / len(ended) if ended else self.full
         begun = sum(trial.epoch for trial in searched)
-        planned = len(searched) if self.closed is not None else self.plan.trials
+        planned = len(searched) if self.record.closed is not None else self.plan.trials
         others = len(self.space.baselines) * self.full + self._epochs_confirming
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
@@ -87,7 +86,7 @@ class Search:
     def _next_baseline(self) -> TrialRecord | None:
         begun = {trial.label for trial in self.record.trials("baseline")}
         for label, settings in self.space.baselines.items():
-            if label not in begun:
+            if label not in begun and self.budget.spent(len(self.record.running)) is None:
                 return self.record.begin("baseline", label, self._config(settings))
         return None
 
@@ -96,7 +95,7 @@ class Search:
             return None
         proposal = self.proposer.next([self._observation(trial) for trial in self.record.trials("search")])
         if proposal is None:
-            self.closed = "the grid is used up"
+            self.record.close("the grid is used up")
             return None
         config = self._config(proposal.params)
         return self.record.begin(
@@ -152,8 +151,11 @@ class Search:
     def _searched_out(self) -> bool:
         if self.record.count("search") >= self.plan.trials:
             return True
-        self.closed = self.closed or self._spent(self._searching()) or self.budget.stagnant()
-        return self.closed is not None
+        if self.record.closed is None:
+            reason = self._spent(self._searching()) or self.budget.stagnant()
+            if reason is not None:
+                self.record.close(reason)
+        return self.record.closed is not None
 
     def _spent(self, others: int) -> str | None:
         """Why the search may not spend another epoch, `others` of its trials being at one at the moment."""
@@ -185,7 +187,7 @@ class Search:
 
     def epoch_done(self, number: int, result: EpochResult) -> bool:
         """Record an epoch. Whether the trial goes on: not at its full budget, a rung it falls from, or an interrupt."""
-        self.record.add_epoch(number, result)
+        self.record.add_epoch(number, result, self.budget.seconds)
         self._note(self.record[number], result)
         return self._goes_on(number) and not self.closing
 
@@ -220,10 +222,10 @@ class Search:
             self.at_rungs[result.epoch][trial.number] = self.plan.objectives.values(result.report)
 
     def _survives(self, trial: TrialRecord) -> bool:
-        """Beside all searched trials that have got as far; see `rungs`."""
+        """Beside the searched trials that got as far before it, whenever this is asked; see `rungs`."""
         there = self.at_rungs[trial.epoch]
         index = list(there).index(trial.number)
-        return goes_on(list(there.values()), index, self.plan.keep, self.plan.objectives.maximize)
+        return goes_on(list(there.values())[: index + 1], index, self.plan.keep, self.plan.objectives.maximize)
 
     def _measurable(self, result: EpochResult) -> bool:
         try:

@@ -64,7 +64,7 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed.
 
     Raises:
-        UserError: the record or a checkpoint cannot be written; every trial failed.
+        UserError: the record or a checkpoint cannot be written; no trial was trained to its end.
     """
     from sweeps.front import save_front
     from sweeps.tracking import Tracking
@@ -98,7 +98,7 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
         console.print(f"Interrupted. Go on with: python sweeps/run.py --resume {plan.name}", soft_wrap=True)
         return False
     tracking.sweep_ended("FINISHED")
-    record.finish(search.closed)
+    record.finish()
     shutil.rmtree(folder / "ray", ignore_errors=True)
     report(search, data, options)
     return True
@@ -108,12 +108,12 @@ def report(search: Search, data: Dataset, options: Options) -> None:
     """What a sweep that has ended found.
 
     Raises:
-        UserError: nothing, as every trial failed.
+        UserError: nothing, as no trial was trained to its end.
     """
     record, console = search.record, wide_console()
     if search.outcome.choose() is None:
-        reasons = [trial.reason for trial in record.trials() if trial.reason]
-        raise UserError(f"sweep '{record.plan.name}': every trial failed; the first because {reasons[0]}")
+        reason = next((trial.reason for trial in record.trials() if trial.reason), record.closed)
+        raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
     summary(search, data.class_names, console)
     farewell((options.folder / record.plan.name).absolute(), data, options, console)
 

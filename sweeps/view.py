@@ -96,7 +96,7 @@ def summary(search: Search, class_names: Sequence[str], console: Console) -> Non
 def spending(search: Search) -> str:
     """What the sweep took, and why the search ended early if it did."""
     text = spent(search.record)
-    return f"{text} Ended early: {search.closed}." if search.closed else text
+    return f"{text} Ended early: {search.record.closed}." if search.record.closed else text
 
 
 def spent(record: Record) -> str:

@@ -30,7 +30,7 @@ def test_the_last_trial_is_stopped_where_the_epochs_are_spent(begin):
     assert search.epochs_expected == 10
     trials = run(search)
     assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("COMPLETE", 4), ("PRUNED", 2)]
-    assert search.closed == trials[-1].reason == "the sweep's 10 epochs are spent"
+    assert search.record.closed == trials[-1].reason == "the sweep's 10 epochs are spent"
     assert reopened(search).finished
 
 
@@ -104,7 +104,7 @@ def test_the_search_ends_when_the_front_has_not_grown_for_so_many_epochs(begin, 
     assert len(trials) == wanted
     assert all(trial.complete for trial in trials)
     if wanted < len(worst):
-        assert search.closed.startswith("no better front for ")
+        assert search.record.closed.startswith("no better front for ")
     assert reopened(search).finished
 
 
@@ -115,6 +115,8 @@ def test_what_runs_when_patience_ends_is_trained_on_and_the_winner_confirmed(beg
     assert train(search, one, (0.4, 0.05)).complete
     assert search.next().role == "confirm"  # of the baseline
     assert train(search, two, (0.6, 0.2)).complete
+    search = reopened(search)
+    assert search.next().role == "confirm"  # which was interrupted
     confirming = search.next()
     assert (confirming.role, confirming.of) == ("confirm", two.number)
 
@@ -190,6 +192,25 @@ def test_hours_at_work_add_up_over_interruptions_and_those_between_do_not_count(
     assert search.finished
     assert [trial.epoch for trial in trials] == [4, 2]
     assert trials[-1].ended.seconds == HOUR
+
+
+def test_hours_count_though_no_trial_has_ended(begin, clock):
+    search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
+    trial = search.next()
+    for epoch in (1, 2):
+        clock.seconds += 1500
+        assert search.epoch_done(trial.number, result(epoch))
+        clock.seconds = 7.0  # after a reboot
+        search = reopened(search)
+        assert search.budget.seconds == 1500 * epoch
+
+
+def test_baselines_begin_only_while_there_are_hours(begin, clock):
+    search = begin(trials=9, confirm=1, max_hours=1)
+    (trial,) = run_by_the_clock(search, clock, seconds=HOUR)
+    assert (trial.role, trial.state.name, trial.reason) == ("baseline", "PRUNED", "the sweep's 1 hours are spent")
+    assert search.finished
+    assert reopened(search).finished
 
 
 # The clock on the wall

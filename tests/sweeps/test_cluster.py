@@ -12,6 +12,7 @@ def test_as_many_trials_run_at_a_time_as_fit():
     assert slots_that_fit(machine, 2, 2, 0, None) == 2
     assert slots_that_fit(machine, 1, 1, 0.5, None) == 4
     assert slots_that_fit(machine, 1, 1, 1, None) == 2
+    assert slots_that_fit({"CPU": 99, "GPU": 1.0}, 1, 1, 0.1, None) == 10  # 1.0 // 0.1 is 9
     assert slots_that_fit(machine, 1, 1, 0, 3) == 3
 
 

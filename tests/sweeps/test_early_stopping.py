@@ -229,12 +229,22 @@ def run_killed_at_every_event(search):
             assert search.next().number == trial.number  # found RUNNING, handed out first
             epoch = search.record[trial.number].epoch + 1
             if epoch % 2:
-                search.record.add_epoch(trial.number, measured(trial, epoch))
+                search.record.add_epoch(trial.number, measured(trial, epoch), 1.0)
             else:
                 search.epoch_done(trial.number, measured(trial, epoch))
             search = reopened(search)
         search = reopened(search)
     return search
+
+
+def test_what_a_rung_let_go_on_goes_on_after_a_restart_though_better_trials_got_there_since(begin):
+    search = begin(space=ALONE, trials=2, rungs=(1,), confirm=0)
+    first, second = search.next(), search.next()
+    assert search.epoch_done(second.number, result(1, 0.4, 0.1))  # nobody was there before
+    assert search.epoch_done(first.number, result(1, 0.5, 0.2))  # better than the other
+    for _ in range(2):
+        search = reopened(search)
+        assert [search.next().number, search.next().number] == [first.number, second.number]
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])

@@ -182,7 +182,7 @@ def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
     space = {"space": {"t": {"choices": [0.5, 2]}}}
     sweep = place.sweep(space, "--dataset", "void", "--epochs", 3, "--confirm", 0)
     last = sweep.ended(code=2).splitlines()[-1]
-    assert last.startswith("error: sweep 'a': every trial failed; the first because ")
+    assert last.startswith("error: sweep 'a': no trial was trained to its end: ")
     assert last.endswith("no valid pixel in any image")
     record = place.completely_recorded(planned=2)
     assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 2

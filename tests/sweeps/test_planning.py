@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -198,7 +199,21 @@ def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
     for arguments, _ in DIFFERENT[:3]:
         assert named(plan(*arguments), storage, "tiny") == ("tiny-2", None)
     begun(storage, plan("--seed", "1"), "tiny-2")
-    assert named(plan(), storage, "tiny") == ("tiny-3", None)  # the latest is another
+    name, record = named(plan(), storage, "tiny")
+    assert (name, record.plan.seed) == ("tiny-1", 0)  # though it is not the latest
+    record.finish()
+    assert named(plan(), storage, "tiny") == ("tiny-3", None)
+
+
+def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage, command):
+    for name in ("tiny-1", "mine"):
+        Path("runs", name, "checkpoints").mkdir(parents=True)
+        Path("runs", name, "checkpoints", "trial-00000.pt").touch()
+    assert named(plan(), storage, "tiny") == ("tiny-2", None)
+    with pytest.raises(UserError, match=r"runs/mine holds checkpoints of a sweep that is not in sqlite:///sweeps\.db"):
+        command("--name", "mine")
+    assert Path("runs", "mine", "checkpoints", "trial-00000.pt").exists()
+    assert command() == (130, "ran", "tiny-2", 0)
 
 
 @pytest.mark.parametrize("arguments", [["--concurrent", "2"], ["--tracking-uri", "sqlite:///x.db"], ["--dry-run"]])

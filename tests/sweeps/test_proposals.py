@@ -100,6 +100,14 @@ def test_a_grid_is_tried_once_each_in_order_and_then_the_search_is_over(begin):
     assert search.finished
 
 
+def test_a_grid_goes_on_after_a_warm_start_and_repeats_none_of_its_points(begin):
+    last = begin(space=SPACE, sampler="grid").space.grid()[-1]
+    search = begin(space=SPACE, sampler="grid", trials=99, confirm=0, warm_start=(last,))
+    tried = [search.next().params for _ in search.space.grid()]
+    assert tried == [last, *search.space.grid()[:-1]]
+    assert search.next() is None
+
+
 # What the sampler makes of it
 
 

@@ -79,8 +79,8 @@ def test_a_trial_comes_back_as_it_was(storage):
     distributions = {"lr": FloatDistribution(0.1, 0.5, log=True), "loss": CategoricalDistribution(["mcce", "focal"])}
     params = {"lr": 0.1 + 0.2, "loss": "focal"}
     begun = record.begin("search", "focal lr=0.3", CONFIG, params, distributions, {"sampler:note": 7})
-    record.add_epoch(begun.number, result(1))
-    record.add_epoch(begun.number, result(2, (0.8, math.nan, 0.7, 0.6)))
+    record.add_epoch(begun.number, result(1), 1.0)
+    record.add_epoch(begun.number, result(2, (0.8, math.nan, 0.7, 0.6)), 1.0)
     record.end(begun.number, TrialState.COMPLETE, None, 12.5)
     again = record.begin("confirm", "focal lr=0.3 seed=4", CONFIG, of=begun.number)
     record.end(again.number, TrialState.FAIL, "its workers died 3 times", 20.25)
@@ -112,9 +112,9 @@ def test_each_event_is_there_at_once_for_a_process_that_looks(storage):
 
     record.begin("baseline", "mcce", CONFIG)
     assert (read().state, read().results) == (TrialState.RUNNING, ())
-    record.add_epoch(0, result(1))
+    record.add_epoch(0, result(1), 1.0)
     assert read().last.epoch == 1
-    record.add_epoch(0, result(2))
+    record.add_epoch(0, result(2), 1.0)
     assert not read().complete
     record.end(0, TrialState.COMPLETE, None, 1.0)
     assert read().complete
@@ -123,7 +123,7 @@ def test_each_event_is_there_at_once_for_a_process_that_looks(storage):
 def test_a_stopped_trial_is_pruned_with_all_it_showed_and_no_values(storage):
     record = Record.create(storage, PLAN)
     record.begin("search", "lr=0.2", CONFIG)
-    record.add_epoch(0, result(1))
+    record.add_epoch(0, result(1), 1.0)
     record.end(0, TrialState.PRUNED, "not among the best 50% at epoch 1", 3.5)
     for view in (record, Record.load(storage, "first")):
         trial = view[0]
@@ -135,18 +135,18 @@ def test_a_stopped_trial_is_pruned_with_all_it_showed_and_no_values(storage):
 
 def test_what_is_written_again_because_it_seemed_to_fail_is_there_once(storage):
     record = Record.create(storage, PLAN)
-    for number in range(2):
-        record.begin("search", f"lr={number}", CONFIG)
     call = record.store.call
     record.store.call = lambda action: (call(action), call(action))[1]
     for number in range(2):
-        record.add_epoch(number, result(1))
+        record.begin("search", f"lr={number}", CONFIG)
+        record.add_epoch(number, result(1), 1.0)
         record.end(number, TrialState.PRUNED, "why", 3.5)
+    record.close("enough")
     record.finish()
     read = Record.load(storage, "first")
     assert [repr(trial) for trial in read.trials()] == [repr(trial) for trial in record.trials()]
     assert [trial.stopped for trial in read.trials()] == [True, True]
-    assert (read.epochs, read.finished) == (2, True)
+    assert (read.epochs, read.closed, read.finished) == (2, "enough", True)
 
 
 def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):
@@ -154,7 +154,7 @@ def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):
     for number, (role, epochs) in enumerate([("baseline", 2), ("search", 1), ("search", 0), ("confirm", 2)]):
         record.begin(role, role, CONFIG)
         for epoch in range(1, epochs + 1):
-            record.add_epoch(number, result(epoch))
+            record.add_epoch(number, result(epoch), 1.0)
     record.end(0, TrialState.COMPLETE, None, 1.0)
     record.end(1, TrialState.FAIL, "why", 2.0)
     for view in (record, Record.load(storage, "first")):
@@ -175,7 +175,7 @@ def test_an_epoch_told_twice_is_one_epoch(storage):
     record = Record.create(storage, PLAN)
     record.begin("baseline", "mcce", CONFIG)
     for epoch in (1, 2, 2, 1, 2):
-        record.add_epoch(0, result(epoch))
+        record.add_epoch(0, result(epoch), 1.0)
     for view in (record, Record.load(storage, "first")):
         assert [r.epoch for r in view[0].results] == [1, 2]
         assert view.epochs == 2
@@ -185,7 +185,7 @@ def test_many_epochs_stay_in_order(storage):
     record = Record.create(storage, PLAN)
     record.begin("baseline", "mcce", CONFIG)
     for epoch in range(1, 13):
-        record.add_epoch(0, result(epoch))
+        record.add_epoch(0, result(epoch), 1.0)
     assert [r.epoch for r in Record.load(storage, "first")[0].results] == list(range(1, 13))
 
 
@@ -227,7 +227,7 @@ def test_two_sweeps_in_one_storage_keep_apart(storage):
     one, two = (Record.create(storage, replace(PLAN, name=name)) for name in ("first", "second"))
     one.begin("baseline", "of the first", CONFIG)
     two.begin("search", "of the second", CONFIG)
-    two.add_epoch(0, result(1))
+    two.add_epoch(0, result(1), 1.0)
     one.begin("search", "again the first", CONFIG)
     assert [t.label for t in Record.load(storage, "first").trials()] == ["of the first", "again the first"]
     assert [t.label for t in Record.load(storage, "second").trials()] == ["of the second"]
@@ -296,7 +296,7 @@ def test_the_record_is_plain_optuna(storage, tmp_path):
     """Whoever has Optuna, or even SQLite alone, can read it without this program."""
     record = Record.create(storage, PLAN)
     record.begin("search", "lr=0.2", CONFIG, {"lr": 0.2}, {"lr": FloatDistribution(0.1, 0.5)})
-    record.add_epoch(0, result(1))
+    record.add_epoch(0, result(1), 1.0)
     record.end(0, TrialState.COMPLETE, None, 1.0)
     study = optuna.load_study(study_name="first", storage=storage)
     assert [t.params for t in study.best_trials] == [{"lr": 0.2}]

@@ -38,7 +38,7 @@ def record(file, impatient):
     """A sweep with one trial, running after its first epoch."""
     record = Record.create(f"sqlite:///{file}", PLAN)
     record.begin("search", "t=1", {"epochs": 4}, {})
-    record.add_epoch(0, result(1))
+    record.add_epoch(0, result(1), 1.0)
     return record
 
 
@@ -61,7 +61,7 @@ def lock(file):
 
 WRITES = {
     "begin": lambda record: record.begin("search", "t=2", {"epochs": 4}, {}),
-    "epoch": lambda record: record.add_epoch(0, result(record[0].epoch + 1)),
+    "epoch": lambda record: record.add_epoch(0, result(record[0].epoch + 1), 1.0),
     "end": lambda record: record.end(0, TrialState.PRUNED, "why", 1.0),
     "finish": lambda record: record.finish(),
 }
@@ -163,7 +163,7 @@ def test_a_file_that_comes_back_is_written_as_if_nothing_had_been(tables, tmp_pa
     (tmp_path / folder).rename(tmp_path / "elsewhere")
     threading.Timer(0.7, lambda: (tmp_path / "elsewhere").rename(tmp_path / folder)).start()
     record.begin("search", "t=1", {"epochs": 4}, {})
-    record.add_epoch(0, result(1))
+    record.add_epoch(0, result(1), 1.0)
     assert same(record)
     assert len(record.trials()) == 1
 

@@ -100,7 +100,7 @@ class Sweep:
     def train(self, number, miou, worst, epochs=range(1, EPOCHS + 1)):
         for epoch in epochs:
             part = epoch / EPOCHS
-            self.record.add_epoch(number, result(epoch, miou * part, worst * part))
+            self.record.add_epoch(number, result(epoch, miou * part, worst * part), 1.0)
             if self.listener:
                 self.listener.epoch_done(number)
 
@@ -497,13 +497,13 @@ def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
     sweep = Sweep(storage, dataset=str(tmp_path / "data"))
     iou = np.full(data.num_classes, 0.9)
     stopped = sweep.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
-    sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, tuple(iou), {}, None, 1.0, 1.0))
+    sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, tuple(iou), {}, None, 1.0, 1.0), 1.0)
     sweep.end(stopped, PRUNED, OUTDONE)
     with pytest.raises(UserError, match="no completed trial"):
         export(["streets-1", "--storage", storage])
     complete = sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0})
     for epoch in range(1, EPOCHS + 1):
-        sweep.record.add_epoch(complete, EpochResult(epoch, 1.0, 0.1, tuple(iou / 2), {}, None, 1.0, 1.0))
+        sweep.record.add_epoch(complete, EpochResult(epoch, 1.0, 0.1, tuple(iou / 2), {}, None, 1.0, 1.0), 1.0)
     sweep.end(complete)
     export(["streets-1", "--storage", storage])
     export(["streets-1", "--storage", storage, "--all"])
@@ -666,7 +666,7 @@ def test_a_store_that_is_moved_in_the_midst_is_said_once_and_caught_up_with(uri,
 def test_a_trial_without_any_class_is_shown_and_does_not_hide_the_others(uri, storage):
     sweep = Sweep(storage)
     nothing = EpochResult(1, math.inf, 0.1, (math.nan,) * 4, {}, None, 2.0, 0.5)
-    sweep.record.add_epoch(sweep.begin("baseline", "mcce"), nothing)
+    sweep.record.add_epoch(sweep.begin("baseline", "mcce"), nothing, 1.0)
     sweep.end(0, FAIL, "the objectives are not finite after epoch 1")
     sweep.train(sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0}), 0.49, 0.3)
     sweep.end(1)
@@ -703,7 +703,7 @@ def test_the_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
     record = Record.create(storage, plan(dataset=str(tmp_path / "data")))
     number = record.begin("baseline", "mcce", TrialConfig().model_dump(mode="json")).number
     iou = tuple(np.linspace(0.9, 0.1, data.num_classes))
-    record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0))
+    record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0), 1.0)
     record.end(number, COMPLETE, None, seconds=2.0)
     # An old file store, which MLflow would choose (and refuse) if it were left to choose.
     (tmp_path / "mlruns" / "0").mkdir(parents=True)
