@@ -3,9 +3,9 @@
     python benchmarks/overhead.py [--trials 1000] [--samplers random tpe gp]
 
 Plain Tune draws at random and reuses its actors; once as it comes, with its files of every result and of its own
-state, and once with all of these turned off, so that it forgets everything. Ours asks a sampler, ranks at a rung (and
-lets all go on), and records every epoch in an SQLite study. Two epochs a trial, in one Ray session, one after the other; each line is a moment of
-the runs.
+state, and once with all of these turned off, so that it forgets everything. Ours asks a sampler, ranks at a rung (but
+lets all go on), and records every epoch in an SQLite study. Two epochs a trial, in one Ray session, one after the
+other; each line is a moment of the runs.
 """
 
 import argparse
