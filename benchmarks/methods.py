@@ -12,9 +12,10 @@ from lcbench import EPOCHS, NAMES, Floats, Surrogate
 
 from sweeps.plan import Plan
 from sweeps.proposals import Observation
-from sweeps.record import Record, TrialRecord
+from sweeps.record import Record
 from sweeps.rungs import default_rungs
 from sweeps.search import Search
+from sweeps.trial import TrialRecord
 from tce_core.results import EpochResult
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

@@ -17,7 +17,8 @@ from search_spaces.space import read_yaml
 from sweeps.command import Parser, run_command
 from sweeps.objectives import MEASURES, Objectives
 from sweeps.outcome import Choice, Outcome
-from sweeps.record import Record, TrialRecord
+from sweeps.record import Record
+from sweeps.trial import TrialRecord
 from tce_core.config import TrialConfig, parse_config
 from tce_core.data.dataset import open_dataset
 from tce_core.errors import UserError

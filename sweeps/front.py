@@ -7,7 +7,7 @@ from typing import Any
 from sweeps.objectives import MEASURES
 from sweeps.outcome import Outcome
 from sweeps.plots import FrontPoint, front_figure, save_front_png
-from sweeps.record import TrialRecord
+from sweeps.trial import TrialRecord
 from tce_core.fairness import FairnessReport
 
 

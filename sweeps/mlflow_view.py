@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from sweeps.front import measures
 from sweeps.objectives import MEASURES
 from sweeps.outcome import Outcome, ended_at
-from sweeps.record import TrialRecord
+from sweeps.trial import TrialRecord
 from sweeps.view import spent
 from tce_core.fairness import FairnessReport, class_table
 from tce_core.results import EpochResult

@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from sweeps.objectives import Objectives
 from sweeps.pareto import hypervolume_history, non_dominated, recommend
-from sweeps.record import Record, TrialRecord
+from sweeps.record import Record
+from sweeps.trial import TrialRecord
 
 
 @dataclass(frozen=True)

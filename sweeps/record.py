@@ -8,84 +8,21 @@ on. RUNNING means interrupted.
 import contextlib
 import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 
 from sweeps.plan import Plan
 from sweeps.store import Store, sqlite_file
+from sweeps.trial import Ended, Role, Spent, TrialRecord, trial_record
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
 
-Role = Literal["baseline", "search", "confirm"]
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a trial came to its end, and what the sweep had spent by then."""
-
-    reason: str | None
-    """Why before the full budget; None at it."""
-    epochs: int
-    """Of all trials of the sweep together. Orders the ends of trials, whatever a clock says."""
-    seconds: float
-    """That the sweep had been at work, interruptions not counted."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the sweep had spent when a trial had done an epoch."""
-
-    epochs: int
-    """Of all trials together, this one included. Orders epochs, whatever a clock says."""
-    seconds: float
-    """At work, interruptions not counted."""
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    number: int
-    role: Role
-    label: str
-    state: TrialState
-    config: dict[str, Any]
-    params: dict[str, Any]
-    results: tuple[EpochResult, ...]
-    spent: tuple[Spent, ...]
-    """After each of `results`."""
-    values: tuple[float, float] | None
-    """Of a COMPLETE trial."""
-    ended: Ended | None
-    of: int | None
-    """For a confirming run: the trial it repeats with another seed."""
-    system_attrs: dict[str, Any]
-    """The sampler's own notes."""
-
-    @property
-    def complete(self) -> bool:
-        return self.state == TrialState.COMPLETE
-
-    @property
-    def stopped(self) -> bool:
-        return self.state == TrialState.PRUNED
-
-    @property
-    def last(self) -> EpochResult:
-        return self.results[-1]
-
-    @property
-    def epoch(self) -> int:
-        """How many epochs are done."""
-        return self.results[-1].epoch if self.results else 0
-
-    @property
-    def reason(self) -> str | None:
-        return self.ended.reason if self.ended is not None else None
 
 
 class NotBegun(UserError):
@@ -108,7 +45,7 @@ class Record:
         self.running: set[int] = set()
         """Numbers of the trials that have begun and not ended."""
         for frozen in study.get_trials(deepcopy=False):
-            self._keep(_trial_record(frozen))
+            self._keep(trial_record(frozen))
         self.epochs = sum(trial.epoch for trial in self._trials.values())
         """Spent by all trials together."""
 
@@ -214,7 +151,7 @@ class Record:
                 storage.create_new_trial(study_id, template_trial=trial)
 
         self.store.call(create)
-        return self._keep(replace(_trial_record(trial), number=number))
+        return self._keep(replace(trial_record(trial), number=number))
 
     def add_epoch(self, number: int, result: EpochResult, seconds: float) -> None:
         """Record an epoch's result, and how long the sweep had been at work.
@@ -268,22 +205,3 @@ def _names(store: Store) -> list[str]:
 
 def taken(storage: str, name: str) -> UserError:
     return UserError(f"sweep '{name}' already exists in {storage}; go on with --resume, or choose another --name")
-
-
-def _trial_record(trial: FrozenTrial) -> TrialRecord:
-    attrs = trial.user_attrs
-    epochs = [attrs[key] for key in sorted(attrs) if key.startswith("epoch:")]
-    return TrialRecord(
-        number=trial.number,
-        role=attrs["role"],
-        label=attrs["label"],
-        state=trial.state,
-        config=dict(attrs["config"]),
-        params=dict(trial.params),
-        results=tuple(EpochResult.from_dict(epoch["result"]) for epoch in epochs),
-        spent=tuple(Spent(**epoch["spent"]) for epoch in epochs),
-        values=(trial.values[0], trial.values[1]) if trial.values else None,
-        ended=Ended(**attrs["ended"]) if "ended" in attrs else None,
-        of=attrs.get("of"),
-        system_attrs=dict(trial.system_attrs),
-    )

@@ -15,9 +15,10 @@ from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.lock import driving
 from sweeps.objectives import MEASURES
 from sweeps.planning import RUNS, check_name, latest, left_behind, named, plan_of
+from sweeps.preflight import dry_run
 from sweeps.record import Record
 from sweeps.search import Search
-from sweeps.sweep import Options, cluster, dry_run, report, run_sweep
+from sweeps.sweep import Options, cluster, report, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 

@@ -1,5 +1,6 @@
 """The course of a sweep: baselines, then the search, then confirmation of the winner with fresh seeds."""
 
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from search_spaces.space import Space, parse_space
 from sweeps.budget import Budget
 from sweeps.outcome import Outcome
 from sweeps.proposals import Observation, Proposer
-from sweeps.record import Record, TrialRecord
+from sweeps.record import Record
 from sweeps.rungs import goes_on
+from sweeps.trial import TrialRecord
 from tce_core.results import EpochResult
 
 End = tuple[TrialState, str | None]
@@ -41,9 +43,9 @@ class Search:
         self.told: dict[int, Observation] = {}
         """What the sampler is told of trials that have ended, once that will not change."""
         searched = record.trials("search")
-        done = [(spent.epochs, trial, i) for trial in searched for i, spent in enumerate(trial.spent)]
-        for _, trial, i in sorted(done, key=lambda one: one[0]):
-            self._note(trial, trial.results[i])
+        done = [(s.epochs, trial, r) for trial in searched for s, r in zip(trial.spent, trial.results, strict=True)]
+        for _, trial, result in sorted(done, key=itemgetter(0)):
+            self._note(trial, result)
         self.interrupted = [record[number] for number in sorted(record.running)]
         for trial in list(self.interrupted):
             if trial.results and not self._goes_on(trial.number):  # all was done but for saying so

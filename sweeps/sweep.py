@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 
-from search_spaces.space import Choices, parse_space
 from sweeps.cluster import slots_that_fit, start_ray
 from sweeps.datasets import built_in_path
 from sweeps.export import exported, write_yaml
@@ -21,9 +19,10 @@ from sweeps.interrupt import closing_on_interrupt
 from sweeps.listener import Background, Listener
 from sweeps.outcome import Outcome
 from sweeps.plan import Plan
+from sweeps.preflight import preflight
 from sweeps.record import Record
 from sweeps.search import Search
-from sweeps.view import View, summary
+from sweeps.view import View, summary, wide_console
 from sweeps.workers import GroupSettings, checkpoint_path
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
@@ -155,55 +154,6 @@ def tune_until_done(
         raise searcher.failure
 
 
-def preflight(plan: Plan, data: Dataset) -> None:
-    """Build the model of every encoder once and share out the batch, so that bad settings fail now, not later.
-
-    Raises:
-        UserError: an encoder, weights or a batch size that cannot be used.
-    """
-    from tce_core.model import build_model
-    from tce_core.training import share_of_batch
-
-    space = parse_space(plan.space, plan.space_file)
-    configs = [space.config(settings) for settings in space.baselines.values()] or [space.config({})]
-    encoders = space.space.get("encoder")
-    if isinstance(encoders, Choices):
-        configs += [space.config({"encoder": encoder}) for encoder in encoders.choices]
-    for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():
-        build_model(config, data.num_classes)
-    share_of_batch(configs[0].batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
-
-
-def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
-    """Print what would be done, after training one real step here."""
-    from tce_core.training import Run, default_device
-
-    console = wide_console()
-    space = parse_space(plan.space, plan.space_file)
-    config = space.config(next(iter(space.baselines.values()), {}))
-    run = Run(config, data, default_device())
-    started = time.perf_counter()
-    loss = run.step(0)
-    seconds = time.perf_counter() - started
-    run.close()
-    trials = len(space.baselines) + plan.trials + plan.confirming
-    halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} go on"
-    lines = {
-        "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
-        "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
-        "space": f"{space.size()} ({plan.sampler}; a grid has {len(space.grid())} points)",
-        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirming} confirming: "
-        f"{trials} of {config.epochs} epochs of {run.steps} steps",
-        "halving": halving if plan.rungs else "none: every configuration is trained to its end",
-        "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "
-        f"{plan.gpus_per_worker:g} GPUs",
-        "one step": f"loss {loss:.3f} in {seconds:.2f} s on {run.device} (the first; later ones are faster)",
-        "config": config.model_dump_json(),
-    }
-    for key, text in lines.items():
-        console.print(f"{key:<10} {text}", highlight=False, soft_wrap=True)
-
-
 def group_settings(plan: Plan, folder: Path) -> GroupSettings:
     return GroupSettings(
         dataset=plan.dataset,
@@ -259,12 +209,6 @@ class CheckpointKeeper:
         for left in (self.kept | {number}) - front:
             checkpoint_path(self.folder, left).unlink(missing_ok=True)
         self.kept = front
-
-
-def wide_console() -> Console:
-    """The terminal; in a file or a pipe, lines wide enough that tables need not be folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from sweeps.objectives import Measure
 from sweeps.outcome import Choice, Outcome
-from sweeps.record import Record, TrialRecord
+from sweeps.record import Record
 from sweeps.search import Search
+from sweeps.trial import TrialRecord
 
 
 class View:
@@ -159,3 +160,9 @@ def _minutes(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def wide_console() -> Console:
+    """The terminal; in a file or a pipe, lines wide enough that tables need not be folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)

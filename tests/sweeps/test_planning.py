@@ -10,8 +10,8 @@ import pytest
 
 from sweeps import run
 from sweeps.planning import check_name, latest, named, plan_of
+from sweeps.preflight import preflight
 from sweeps.record import Record
-from sweeps.sweep import preflight
 from tce_core.data.streets import make_streets
 from tce_core.errors import UserError
 

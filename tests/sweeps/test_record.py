@@ -12,7 +12,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from sweeps.plan import Plan
-from sweeps.record import Ended, NotBegun, Record
+from sweeps.record import NotBegun, Record
+from sweeps.trial import Ended
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 from tce_core.results import EpochResult

@@ -7,8 +7,9 @@ from dataclasses import asdict
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.record import Ended, Record
+from sweeps.record import Record
 from sweeps.search import Search
+from sweeps.trial import Ended
 from tests.sweeps.searching import ALONE, EPOCHS, ious, reopened, result, told, train
 
 
