@@ -28,11 +28,16 @@ def main(source: Path, target: Path) -> None:
     seeds = sorted({seed for _, _, seed, _ in curves})
     figure, axes = plt.subplots(figsize=(7.5, 4.4), dpi=150, layout="constrained")
     trainings = np.concatenate([[0], MARKS / EPOCHS])
+    ends = []
     for method, (colour, line, label) in DRAWN.items():
         runs = np.array([[curves[method, task, seed, 1][: len(MARKS)] for task in tasks] for seed in seeds])
         mean = np.concatenate([[0], runs.mean(axis=(0, 1))])
         axes.plot(trainings, mean, color=colour, linestyle=line, linewidth=2, label=label)
-        axes.annotate(f"{mean[-1]:.2f}", (30, mean[-1]), (4, 0), textcoords="offset points", va="center", fontsize=9)
+        ends.append((mean[-1], colour))
+    height = 0.0
+    for end, colour in sorted(ends):  # the figures beside the ends of the lines, not over each other
+        height = max(end, height + 0.045)
+        axes.annotate(f"{end:.2f}", (30.2, height), va="center", fontsize=9, color=colour)
     axes.set(xlim=(0, 31.8), ylim=(0, None), xlabel="epochs spent, in full trainings of 52")
     axes.set_ylabel("relative hypervolume\n(1: 3,000 random full trainings)")
     axes.set_title(f"34 LCBench tasks, {len(seeds)} seeds, two objectives" if len(tasks) > TUNED else "", fontsize=11)
