@@ -14,12 +14,13 @@ class Budget:
     def __init__(self, record: Record, outcome: Outcome) -> None:
         self.record, self.outcome, self.plan = record, outcome, record.plan
         # Interruptions do not count, and neither does what the clock on the wall shows.
-        self.seconds_before = max((spent.seconds for trial in record.trials() for spent in trial.spent), default=0.0)
+        events = [event for trial in record.trials() for event in (*trial.spent, trial.ended) if event is not None]
+        self.seconds_before = max((event.seconds for event in events), default=0.0)
         self.started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """At work, in this and earlier processes, as far as epochs that were recorded have told."""
+        """At work, in this and earlier processes, as far as epochs and ends that were recorded have told."""
         return self.seconds_before + time.monotonic() - self.started
 
     def spent(self, committed: int) -> str | None:

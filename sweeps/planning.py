@@ -127,8 +127,10 @@ def named(plan: Plan, storage: str, stem: str) -> tuple[str, Record | None]:
             record = record_of(storage, name)
         except UserError:  # somebody else's, or damaged
             continue
-        if record is None or not differing(plan, record.plan):
-            if record is None or not record.finished:
+        if record is None:
+            return name, None
+        if not differing(plan, record.plan):
+            if not record.finished:
                 return name, record
             break
     own = (f"{stem}-{i}" for i in itertools.count(1))

@@ -205,6 +205,15 @@ def test_hours_count_though_no_trial_has_ended(begin, clock):
         assert search.budget.seconds == 1500 * epoch
 
 
+def test_hours_count_that_went_into_a_trial_that_failed_before_its_first_epoch(begin, clock):
+    search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
+    trial = search.next()
+    clock.seconds += 1500
+    search.trial_done(trial.number, "its workers died 3 times")
+    clock.seconds = 7.0  # after a reboot
+    assert reopened(search).budget.seconds == 1500
+
+
 def test_baselines_begin_only_while_there_are_hours(begin, clock):
     search = begin(trials=9, confirm=1, max_hours=1)
     (trial,) = run_by_the_clock(search, clock, seconds=HOUR)
