@@ -167,7 +167,7 @@ class Record:
 
     def end(self, number: int, state: TrialState, reason: str | None, seconds: float) -> None:
         """Record the end of a trial: COMPLETE, PRUNED or FAIL, why, and how long the sweep had been at work."""
-        trial, ended = self._trials[number], Ended(reason, self.epochs, seconds)
+        trial, ended = self._trials[number], Ended(self.epochs, seconds, reason)
         values = self.plan.objectives.values(trial.last.report) if state == TrialState.COMPLETE else None
         self._set_attr(number, "ended", asdict(ended))
 

@@ -11,25 +11,21 @@ Role = Literal["baseline", "search", "confirm"]
 
 
 @dataclass(frozen=True)
-class Ended:
+class Spent:
+    """What the sweep had spent at a moment, such as when a trial had done an epoch."""
+
+    epochs: int
+    """Of all trials together. Orders moments, whatever a clock says."""
+    seconds: float
+    """At work, interruptions not counted."""
+
+
+@dataclass(frozen=True)
+class Ended(Spent):
     """How a trial came to its end, and what the sweep had spent by then."""
 
     reason: str | None
     """Why before the full budget; None at it."""
-    epochs: int
-    """Of all trials of the sweep together. Orders the ends of trials, whatever a clock says."""
-    seconds: float
-    """That the sweep had been at work, interruptions not counted."""
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What the sweep had spent when a trial had done an epoch."""
-
-    epochs: int
-    """Of all trials together, this one included. Orders epochs, whatever a clock says."""
-    seconds: float
-    """At work, interruptions not counted."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,7 @@ class TrialRecord:
     params: dict[str, Any]
     results: tuple[EpochResult, ...]
     spent: tuple[Spent, ...]
-    """After each of `results`."""
+    """After each of `results`, that one included."""
     values: tuple[float, float] | None
     """Of a COMPLETE trial."""
     ended: Ended | None

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from sweeps.plan import Plan
 from sweeps.record import NotBegun, Record
-from sweeps.trial import Ended
+from sweeps.trial import Ended, Spent
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
@@ -98,7 +98,7 @@ def test_a_trial_comes_back_as_it_was(storage):
     assert math.isnan(one.last.iou[1])
     assert one.last.class_weights == (0.25, 0.75)
     assert one.values == pytest.approx((0.7, 0.6))  # the absent class does not count
-    assert (one.ended, two.ended) == (Ended(None, 2, 12.5), Ended("its workers died 3 times", 2, 20.25))
+    assert (one.ended, two.ended) == (Ended(2, 12.5, None), Ended(2, 20.25, "its workers died 3 times"))
     assert (two.state, two.reason, two.of, two.values) == (TrialState.FAIL, "its workers died 3 times", 0, None)
     frozen = read.study.get_trials()[0]
     assert frozen.distributions == distributions
@@ -129,7 +129,7 @@ def test_a_stopped_trial_is_pruned_with_all_it_showed_and_no_values(storage):
     for view in (record, Record.load(storage, "first")):
         trial = view[0]
         assert (trial.state, trial.values, trial.stopped, trial.complete) == (TrialState.PRUNED, None, True, False)
-        assert (trial.epoch, trial.ended) == (1, Ended("not among the best 50% at epoch 1", 1, 3.5))
+        assert (trial.epoch, trial.ended) == (1, Ended(1, 3.5, "not among the best 50% at epoch 1"))
     frozen = optuna.load_study(study_name="first", storage=storage).get_trials()[0]
     assert (frozen.state, frozen.values) == (TrialState.PRUNED, None)
 
@@ -172,14 +172,17 @@ def test_a_sweep_is_finished_when_it_says_so(storage):
     assert Record.load(storage, "first").finished
 
 
-def test_an_epoch_told_twice_is_one_epoch(storage):
+def test_an_epoch_told_twice_is_one_epoch_of_when_it_was_first_done(storage):
     record = Record.create(storage, PLAN)
-    record.begin("baseline", "mcce", CONFIG)
-    for epoch in (1, 2, 2, 1, 2):
-        record.add_epoch(0, result(epoch), 1.0)
+    for label in ("mcce", "focal"):
+        record.begin("baseline", label, CONFIG)
+    for seconds, (number, epoch) in enumerate([(0, 1), (1, 1), (0, 2), (1, 2), (0, 2), (1, 2), (1, 3)]):
+        record.add_epoch(number, result(epoch), float(seconds))
     for view in (record, Record.load(storage, "first")):
         assert [r.epoch for r in view[0].results] == [1, 2]
-        assert view.epochs == 2
+        assert view[0].spent == (Spent(1, 0.0), Spent(3, 2.0))
+        assert view[1].spent == (Spent(2, 1.0), Spent(4, 3.0), Spent(5, 6.0))
+        assert view.epochs == 5
 
 
 def test_many_epochs_stay_in_order(storage):

@@ -173,7 +173,7 @@ def test_a_trial_that_ended_but_for_being_told_so_ends_again(begin):
     search = begin(trials=1, confirm=0)
     trial = search.next()
     search.epoch_done(trial.number, result(1))
-    search.record._set_attr(trial.number, "ended", asdict(Ended("its workers died 3 times", 1, 2.0)))
+    search.record._set_attr(trial.number, "ended", asdict(Ended(1, 2.0, "its workers died 3 times")))
     search = reopened(search)
     assert (search.next().number, search.record[trial.number].epoch) == (trial.number, 1)
     assert train(search, search.record[trial.number], (0.5, 0.1)).complete
