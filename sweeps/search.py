@@ -39,7 +39,7 @@ class Search:
         self.ends: dict[int, End] = {}
         """Of trials that are to end but are not told yet that they have."""
         self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
-        """The objectives of every searched trial that has got as far as each rung, by its number, as they came."""
+        """What every searched trial that has got as far as each rung is compared by, by its number, as they came."""
         self.told: dict[int, Observation] = {}
         """What the sampler is told of trials that have ended, once that will not change."""
         searched = record.trials("search")
@@ -221,7 +221,7 @@ class Search:
 
     def _note(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
-            self.at_rungs[result.epoch][trial.number] = self.plan.objectives.values(result.report)
+            self.at_rungs[result.epoch][trial.number] = self.plan.objectives.values_at_rung(result.report)
 
     def _survives(self, trial: TrialRecord) -> bool:
         """Beside the searched trials that got as far before it, whenever this is asked; see `rungs`."""

@@ -81,6 +81,16 @@ def test_a_fairness_measure_that_is_to_be_small_is_compared_as_such(begin, first
     assert search.epoch_done(two.number, ious(1, 0.5 + second, 0.5 - second, 0.5, 0.5)) == (not stopped)
 
 
+def test_while_the_worst_class_is_at_0_everywhere_the_worst_quarter_decides(begin):
+    """Of eight classes the two worst. The third trial has the lowest mean, but neglects one class less."""
+    search = begin(space=ALONE, rungs=(1,), keep=0.7, trials=3, confirm=0)
+    shown = [([0, 0, *[0.6] * 6], True), ([0, 0, *[0.5] * 6], False), ([0, 0.4, *[0.4] * 6], True)]
+    for classes, goes_on in shown:
+        trial = search.next()
+        assert search.epoch_done(trial.number, ious(1, *classes)) is goes_on
+        search.trial_done(trial.number)
+
+
 def test_baselines_and_confirming_runs_are_not_stopped_at_a_rung_and_set_no_bar(begin):
     search = begin(space=ONE_BASELINE, rungs=(1, 2), trials=2, confirm=1)
     baseline, first, second = (search.next() for _ in range(3))
