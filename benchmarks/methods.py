@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from lcbench import EPOCHS, NAMES, Floats, Surrogate
 
+from search_spaces.space import SearchDefaults
 from sweeps.plan import Plan
 from sweeps.proposals import Observation
 from sweeps.record import Record
@@ -47,7 +48,7 @@ class Ours:
         seed: int,
         sampler: str = "gp",
         rungs: tuple[int, ...] = default_rungs(EPOCHS),
-        keep: float = 0.5,
+        keep: float = SearchDefaults().keep,
         search: type[Search] = Search,
     ) -> None:
         self.surrogate, self.task = surrogate, task
@@ -222,12 +223,12 @@ METHODS: dict[str, Callable[[Surrogate, str, int], Any]] = {
 }
 VARIANTS: dict[str, Callable[[Surrogate, str, int], Any]] = {
     "keep 1/3": ours(keep=1 / 3),
-    "keep 2/3": ours(keep=2 / 3),
-    "rungs 1 3 9 27": ours(rungs=(1, 3, 9, 27)),
-    "rungs 4 14": ours(rungs=(4, 14)),
+    "keep 1/2": ours(keep=1 / 2),
+    "rungs 3 9 26, keep 1/2": ours(rungs=(3, 9, 26), keep=1 / 2),
+    "rungs 5 16": ours(rungs=(5, 16)),
+    "rung 9": ours(rungs=(9,)),
     "stopped trials untold": ours(search=Untold),
     "TPE, untold": ours(sampler="tpe", search=Untold),
-    "TPE, keep 1/3": ours(sampler="tpe", keep=1 / 3),
 }
 """Other settings of ours, for the choice among them on the first twelve tasks."""
 

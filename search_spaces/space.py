@@ -86,8 +86,8 @@ class SearchDefaults(_Strict):
     """Searched configurations, beside the baselines."""
     sampler: Sampler = "gp"
     rungs: list[Annotated[int, Field(ge=1)]] | None = None
-    """Epochs after which only the better trials go on; null: at a half, a sixth and an eighteenth; []: all go on."""
-    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Epochs after which only the better trials go on; null: at a sixth and at a half; []: all go on."""
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the trials that goes on."""
     confirm: Annotated[int, Field(ge=0)] = 2
     """Fresh seeds with which the recommended configuration and the first baseline are trained again at the end."""

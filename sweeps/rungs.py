@@ -17,11 +17,11 @@ from sweeps.pareto import BOTH_UP
 
 
 def default_rungs(epochs: int) -> tuple[int, ...]:
-    """At a half, a sixth and an eighteenth of the full budget: 3, 9 and 26 of 52 epochs, 2 and 6 of 12.
+    """At a sixth and at a half of the full budget: 9 and 26 of 52 epochs, 2 and 6 of 12.
 
     Not after one epoch, which tells little.
     """
-    return tuple(rung for part in (18, 6, 2) if 2 <= (rung := math.ceil(epochs / part)) < epochs)
+    return tuple(rung for part in (6, 2) if 2 <= (rung := math.ceil(epochs / part)) < epochs)
 
 
 def goes_on(values: npt.ArrayLike, index: int, keep: float, maximize: Sequence[bool] = BOTH_UP) -> bool:

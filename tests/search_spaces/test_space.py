@@ -55,7 +55,7 @@ def test_the_paper_is_repeated_with_its_own_settings():
 def test_what_is_searched_unless_it_is_said_otherwise(write):
     default = load_space(write("space: {lr: {low: 0.1, high: 0.2}}")).search
     assert (default.sampler, default.trials, default.confirm) == ("gp", 12, 2)
-    assert (default.rungs, default.keep) == (None, 0.5)
+    assert (default.rungs, default.keep) == (None, 0.25)
     chosen = load_space(write("space: {}\nsearch: {rungs: [2, 5], keep: 1, sampler: tpe}")).search
     assert (chosen.rungs, chosen.keep, chosen.sampler) == ([2, 5], 1, "tpe")
     assert load_space(write("space: {}\nsearch: {rungs: []}")).search.rungs == []  # all go on, which is not the default

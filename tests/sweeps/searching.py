@@ -16,7 +16,7 @@ SPACE = {
     "baselines": {"mcce": {"loss": "mcce"}, "focal": {"loss": "focal"}},
 }
 ALONE = {**SPACE, "baselines": {}}
-PLAN = Plan("one", "worst_iou", 0.01, "random", 5, 3, 2, "d", "f", SPACE, "own.yaml", 1, 1, 0.0)
+PLAN = Plan("one", "worst_iou", 0.01, "random", 5, 3, 2, "d", "f", SPACE, "own.yaml", 1, 1, 0.0, keep=0.5)
 
 
 def result(epoch, miou=0.5, worst=0.1):

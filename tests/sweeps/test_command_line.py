@@ -332,7 +332,7 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
     assert (ended.returncode, ended.stderr) == (0, "")
     for part in ("tiny-1", "worst_iou", "16 train, 8 val images, 10 classes", "5 searched", "one step", '"epochs":3'):
         assert part in ended.stdout
-    assert "after epochs 2 the best 50% go on" in ended.stdout
+    assert "after epochs 2 the best 25% go on" in ended.stdout
     assert sorted(folder.rglob("*")) == before
 
 

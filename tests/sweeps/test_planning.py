@@ -66,17 +66,17 @@ def refusal(plan, *arguments):
 
 def test_what_is_not_said_is_as_the_space_says(plan):
     default = plan()
-    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 16, 2, 0.5)
+    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 24, 2, 0.25)
     assert (default.patience, default.max_epochs, default.max_hours, default.warm_start) == (None, None, None, ())
-    changed = plan("--set", "search.keep=0.25", "search.sampler=tpe", "search.trials=5", "search.confirm=0")
-    assert (changed.sampler, changed.trials, changed.confirm, changed.keep) == ("tpe", 5, 0, 0.25)
-    assert plan("--keep", "1", "--set", "search.keep=0.25").keep == 1
+    changed = plan("--set", "search.keep=0.4", "search.sampler=tpe", "search.trials=5", "search.confirm=0")
+    assert (changed.sampler, changed.trials, changed.confirm, changed.keep) == ("tpe", 5, 0, 0.4)
+    assert plan("--keep", "1", "--set", "search.keep=0.4").keep == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        (["--epochs", "52"], (3, 9, 26)),
+        (["--epochs", "52"], (9, 26)),
         (["--epochs", "12"], (2, 6)),
         (["--epochs", "1"], ()),
         (["--epochs", "12", "--no-halving"], ()),
@@ -166,12 +166,12 @@ def test_the_same_command_goes_on_with_a_sweep_that_has_not_ended_and_else_begin
 
 DIFFERENT = [
     (["--seed", "1"], "seed 0, not 1"),
-    (["--trials", "3"], "trials 16, not 3"),
+    (["--trials", "3"], "trials 24, not 3"),
     (["--objective", "miou"], "objective worst_iou, not miou"),
     (["--miou-allowance", "0.05"], "allowance 0.01, not 0.05"),
     (["--sampler", "tpe"], "sampler gp, not tpe"),
     (["--confirm", "0"], "confirm 2, not 0"),
-    (["--keep", "0.3"], "keep 0.5, not 0.3"),
+    (["--keep", "0.3"], "keep 0.25, not 0.3"),
     (["--no-halving"], "rungs (2, 6), not ()"),
     (["--patience", "9"], "patience None, not 9"),
     (["--max-epochs", "999"], "max_epochs None, not 999"),
@@ -179,7 +179,7 @@ DIFFERENT = [
     (["--epochs", "7"], "space {"),
     (["--set", "trial.encoder=resnet18"], "space {"),
     (["--workers-per-trial", "2"], "workers 1, not 2"),
-    (["--seed", "1", "--trials", "3"], "seed 0, not 1, trials 16, not 3"),
+    (["--seed", "1", "--trials", "3"], "seed 0, not 1, trials 24, not 3"),
 ]
 
 
