@@ -140,7 +140,7 @@ class Record:
             state=TrialState.RUNNING,
             params=dict(params or {}),
             distributions=dict(distributions or {}),
-            user_attrs={"role": role, "label": label, "config": dict(config), "of": of},
+            user_attrs={"role": role, "label": label, "config": dict(config)} | ({} if of is None else {"of": of}),
             system_attrs=dict(system_attrs or {}),
         )
         storage, study_id = self.study._storage, self.study._study_id
