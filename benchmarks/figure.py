@@ -23,9 +23,10 @@ DRAWN = {
 
 
 def main(source: Path, target: Path) -> None:
-    curves = read(source)
+    curves = {key: curve for key, curve in read(source).items() if key[-1] == 1}  # one trial at a time
     tasks = list(dict.fromkeys(task for _, task, _, _ in curves))
-    seeds = sorted({seed for _, _, seed, _ in curves})
+    done = [{seed for m, t, seed, _ in curves if (m, t) == (method, task)} for method in DRAWN for task in tasks]
+    seeds = sorted(set.intersection(*done))  # what all have, should the benchmark be still running
     figure, axes = plt.subplots(figsize=(7.5, 4.4), dpi=150, layout="constrained")
     trainings = np.concatenate([[0], MARKS / EPOCHS])
     ends = []

@@ -23,18 +23,18 @@ class Budget:
         """At work, in this and earlier processes, as far as epochs and ends that were recorded have told."""
         return self.seconds_before + time.monotonic() - self.started
 
-    def spent(self, committed: int) -> str | None:
-        """Why not one epoch more may begin; None while it may.
+    def limit(self, committed: int) -> str | None:
+        """What leaves no room for one epoch more, such as "60 epochs"; None while there is room.
 
         Args:
-            committed: epochs under way, and those kept for baselines and confirming runs.
+            committed: epochs that are under way or set aside.
         """
         if self.plan.max_epochs is not None and self.record.epochs + committed >= self.plan.max_epochs:
-            return f"the sweep's {self.plan.max_epochs} epochs are spent"
+            return f"{self.plan.max_epochs} epochs"
         if self.plan.max_hours is not None:
             pace = self.seconds / self.record.epochs if self.record.epochs else 0.0  # of all slots together
             if self.seconds + committed * pace >= 3600 * self.plan.max_hours:
-                return f"the sweep's {self.plan.max_hours:g} hours are spent"
+                return f"{self.plan.max_hours:g} hours"
         return None
 
     def stagnant(self) -> str | None:
@@ -52,6 +52,6 @@ class Budget:
 
     def last_growth(self) -> int:
         """Epochs the sweep had spent when its front last grew; 0 when there is none."""
-        trials, volumes = self.outcome.history()
+        trials, volumes = self.outcome.history(margin=1.0)
         grown = np.flatnonzero(np.diff([0.0, *volumes]) > 0)
         return ended_at(trials[grown[-1]]) if grown.size else 0

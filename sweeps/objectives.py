@@ -60,10 +60,12 @@ class Objectives:
     def values(self, report: FairnessReport) -> tuple[float, float]:
         return self.pair[0].of(report), self.pair[1].of(report)
 
-    def values_at_rung(self, report: FairnessReport) -> tuple[float, float]:
-        """As `values`, to compare trials by early on: with the mean of the worst quarter in place of the worst class.
+    @property
+    def at_rungs(self) -> tuple[Measure, Measure]:
+        """What trials are compared by early on: the leading measure first, which decides between equals.
 
-        That one is at 0 in most trials then, and so tells nothing, where the few worst ones do already.
+        In place of the worst class stands the worst quarter of the classes: that one is at 0 in most trials then, and
+        so tells nothing, where the few worst ones do already.
         """
-        fairness = MEASURES["bottom25_iou"] if self.fairness.name == "worst_iou" else self.fairness
-        return self.pair[0].of(report), fairness.of(report)
+        lead, guard = (MEASURES["bottom25_iou"] if m.name == "worst_iou" else m for m in (self.lead, self.guard))
+        return lead, guard

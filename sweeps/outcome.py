@@ -42,15 +42,16 @@ class Outcome:
             (t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: self.objectives.values(t.last.report)
         )
 
-    def history(self) -> tuple[list[TrialRecord], list[float]]:
+    def history(self, margin: float = 0.0) -> tuple[list[TrialRecord], list[float]]:
         """How the front grew: the candidates in the order they ended, and the hypervolume after each.
 
-        It is that beyond the worst values there are. The order is that of epochs spent, which no clock can upset.
+        It is that beyond the worst values there are, or beyond a `margin` more: with one, what is best in one objective
+        counts though it is at the worst in the other. The order is that of epochs spent, which no clock can upset.
         """
         trials = sorted(self.candidates(), key=lambda trial: (ended_at(trial), trial.number))
         if not trials:
             return [], []
-        reference = np.array([0.0 if up else 1.0 for up in self.objectives.maximize])
+        reference = np.array([-margin if up else 1.0 + margin for up in self.objectives.maximize])
         volumes = hypervolume_history(self._values(trials), reference, self.objectives.maximize)
         return trials, volumes.tolist()
 

@@ -50,7 +50,12 @@ def hypervolume(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Seque
 def hypervolume_history(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> Floats:
     """(n,) float64: the hypervolume after each row, in the order of the rows; it never falls."""
     points, _ = _rows(values)
-    return np.array([hypervolume(points[: i + 1], reference, maximize) for i in range(len(points))], dtype=np.float64)
+    front, volumes = points[:0], []
+    for row in points:  # beside the front so far alone: the time grows with the rows, not with their square
+        front = np.vstack([front, row])
+        front = front[non_dominated(front, maximize)]
+        volumes.append(hypervolume(front, reference, maximize))
+    return np.array(volumes, dtype=np.float64)
 
 
 def knee(values: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> int | None:

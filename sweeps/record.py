@@ -135,7 +135,11 @@ class Record:
         system_attrs: Mapping[str, Any] | None = None,
         of: int | None = None,
     ) -> TrialRecord:
-        """Record a new RUNNING trial, whole or not at all."""
+        """Record a new RUNNING trial, whole or not at all.
+
+        Raises:
+            UserError: another process has begun one that this record does not have.
+        """
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(params or {}),
@@ -147,8 +151,14 @@ class Record:
         number, attempts = len(self._trials), itertools.count()
 
         def create() -> None:
-            if next(attempts) == 0 or storage.get_n_trials(study_id) == number:  # else what seemed to fail did not
-                storage.create_new_trial(study_id, template_trial=trial)
+            if next(attempts) > 0 and storage.get_n_trials(study_id) > number:
+                return  # what seemed to fail did not
+            trial_id = storage.create_new_trial(study_id, template_trial=trial)
+            if storage.get_trial_number_from_id(trial_id) != number:
+                raise UserError(
+                    f"another process is at work on sweep '{self.plan.name}' in {self.store.url}; "
+                    "end one of them, then go on with --resume"
+                )
 
         self.store.call(create)
         return self._keep(replace(trial_record(trial), number=number))

@@ -58,6 +58,7 @@ class Search:
             return None
         if self.interrupted:
             return self.interrupted.pop(0)
+        self._close_if_it_is_time()
         return self._next_baseline() or self._next_proposal() or self._next_confirmation()
 
     @property
@@ -88,12 +89,12 @@ class Search:
     def _next_baseline(self) -> TrialRecord | None:
         begun = {trial.label for trial in self.record.trials("baseline")}
         for label, settings in self.space.baselines.items():
-            if label not in begun and self.budget.spent(len(self.record.running)) is None:
+            if label not in begun and self.budget.limit(len(self.record.running)) is None:
                 return self.record.begin("baseline", label, self._config(settings))
         return None
 
     def _next_proposal(self) -> TrialRecord | None:
-        if self._searched_out():
+        if self._searched_out() or self._limit_to_another() is not None:
             return None
         proposal = self.proposer.next([self._observation(trial) for trial in self.record.trials("search")])
         if proposal is None:
@@ -140,7 +141,7 @@ class Search:
 
         The baseline first: that need not wait for the winner, and keeps slots at work that are done with the search.
         """
-        if not self._searched_out() or self.budget.spent(0) is not None:
+        if not self._searched_out() or self.budget.limit(0) is not None:
             return None
         winner = None if self._open("baseline", "search") else self.outcome.choose()
         done = {(trial.of, trial.config["seed"]) for trial in self.record.trials("confirm")}
@@ -151,17 +152,23 @@ class Search:
         return None
 
     def _searched_out(self) -> bool:
-        if self.record.count("search") >= self.plan.trials:
-            return True
-        if self.record.closed is None:
-            reason = self._spent(self._searching()) or self.budget.stagnant()
-            if reason is not None:
-                self.record.close(reason)
-        return self.record.closed is not None
+        return self.record.count("search") >= self.plan.trials or self.record.closed is not None
 
-    def _spent(self, others: int) -> str | None:
-        """Why the search may not spend another epoch, `others` of its trials being at one at the moment."""
-        return self.budget.spent(others + self._reserved())
+    def _close_if_it_is_time(self) -> None:
+        if self._searched_out():
+            return
+        reason = self.budget.stagnant()
+        if reason is None and not self._open("search"):  # else what those do not need may do for another
+            limit = self._limit_to_another()
+            reason = limit and f"of the sweep's {limit} too little is left for another trial"
+        if reason is not None:
+            self.record.close(reason)
+
+    def _limit_to_another(self) -> str | None:
+        """What leaves no room for another searched trial, should it and all that are open get to their end."""
+        running = (self.record[number] for number in self.record.running)
+        to_come = sum(trial.config["epochs"] - trial.epoch for trial in running if trial.role == "search")
+        return self.budget.limit(to_come + self._reserved() + self.full - 1)
 
     def _reserved(self) -> int:
         """Epochs still to come of baselines and confirming runs: the search leaves them, so that they have theirs."""
@@ -212,22 +219,24 @@ class Search:
         if trial.epoch >= trial.config["epochs"]:
             return TrialState.COMPLETE, None
         if trial.role != "search":
-            spent = self.budget.spent(len(self.record.running) - 1)
+            limit = self.budget.limit(len(self.record.running) - 1)
         elif trial.epoch in self.plan.rungs and not self._survives(trial):
             return TrialState.PRUNED, f"not among the best {self.plan.keep:.0%} at epoch {trial.epoch}"
         else:
-            spent = self._spent(self._searching() - 1)
-        return None if spent is None else (TrialState.PRUNED, spent)
+            limit = self.budget.limit(self._searching() - 1 + self._reserved())
+        return None if limit is None else (TrialState.PRUNED, f"the sweep's {limit} are spent")
 
     def _note(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
-            self.at_rungs[result.epoch][trial.number] = self.plan.objectives.values_at_rung(result.report)
+            lead, guard = self.plan.objectives.at_rungs
+            self.at_rungs[result.epoch][trial.number] = lead.of(result.report), guard.of(result.report)
 
     def _survives(self, trial: TrialRecord) -> bool:
         """Beside the searched trials that got as far before it, whenever this is asked; see `rungs`."""
         there = self.at_rungs[trial.epoch]
         index = list(there).index(trial.number)
-        return goes_on(list(there.values())[: index + 1], index, self.plan.keep, self.plan.objectives.maximize)
+        maximize = [measure.maximize for measure in self.plan.objectives.at_rungs]
+        return goes_on(list(there.values())[: index + 1], index, self.plan.keep, maximize)
 
     def _measurable(self, result: EpochResult) -> bool:
         try:

@@ -30,7 +30,13 @@ def serve(settings: dict[str, Any]) -> None:
     """
     torch.set_num_threads(settings["cpus"])
     mailbox, rank = settings["mailbox"], ray.train.get_context().get_world_rank()
-    data = open_dataset(settings["dataset"])
+    try:
+        data = open_dataset(settings["dataset"])
+    except UserError as error:  # such as a machine that lacks the shared folder
+        order = ray.get(mailbox.take.remote(0))
+        if order != STOP:
+            ray.get(mailbox.reply.remote(order.serial, {"fatal": f"{error} (on {ray.util.get_node_ip_address()})"}))
+        raise
     bench = Bench(data, Path(settings["checkpoints"]))
     if rank == 0:
         ray.get(mailbox.join.remote())

@@ -54,9 +54,6 @@ class WorkerGroup:
         Returns:
             `result`, an `EpochResult` as JSON; or `error`, why the trial failed (with `traceback` if it is a bug);
             or `fatal`, why no trial can go on. And `seconds`, all included.
-
-        Raises:
-            RuntimeError: the workers cannot be kept running, whatever the trial.
         """
         import ray
 
@@ -65,7 +62,7 @@ class WorkerGroup:
         answer = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
         while not ray.wait([answer], timeout=1.0)[0]:
             if not self.trainer.is_alive():
-                raise RuntimeError(f"the workers cannot be kept running: {self.failure}") from self.failure
+                return {"fatal": f"the workers cannot be kept running: {self.failure}"}
         return {**ray.get(answer), "seconds": time.perf_counter() - started}
 
     def close(self) -> None:

@@ -25,23 +25,39 @@ def run(search, measures=lambda trial: (0.5, 0.1)):
 # Epochs
 
 
-def test_the_last_trial_is_stopped_where_the_epochs_are_spent(begin):
-    search = begin(space=ALONE, trials=9, confirm=0, max_epochs=10)
-    assert search.epochs_expected == 10
+def test_no_trial_is_begun_that_could_not_be_trained_to_its_end(begin):
+    search = begin(space=ALONE, trials=9, confirm=0, max_epochs=11)
+    assert search.epochs_expected == 11
     trials = run(search)
-    assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("COMPLETE", 4), ("PRUNED", 2)]
-    assert search.record.closed == trials[-1].reason == "the sweep's 10 epochs are spent"
+    assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("COMPLETE", 4)]
+    assert search.record.closed == "of the sweep's 11 epochs too little is left for another trial"
     assert reopened(search).finished
 
 
+def test_what_a_stopped_trial_leaves_is_for_another_though_a_slot_had_to_wait(begin):
+    """Eight epochs: two trials that might need them all; the second falls at a rung, and a third has its place."""
+    search = begin(space=ALONE, trials=9, confirm=0, max_epochs=9, rungs=(1,))
+    one, two = search.next(), search.next()
+    assert search.next() is None
+    assert not search.finished
+    assert search.epoch_done(one.number, result(1, 0.5, 0.2))
+    assert train(search, two, (0.4, 0.1)).stopped
+    three = search.next()
+    assert search.next() is None
+    assert train(search, three, (0.6, 0.3)).complete
+    assert train(search, search.record[one.number], (0.5, 0.2)).complete
+    assert search.next() is None
+    assert (search.finished, search.record.epochs) == (True, 9)
+
+
 def test_the_search_leaves_the_confirming_runs_their_epochs(begin):
-    """Two baselines, and four confirming runs of 4 epochs: of 50 epochs the search may spend 26."""
+    """Two baselines, and four confirming runs of 4 epochs: of 50 epochs the search may spend 26, six trials' worth."""
     search = begin(trials=99, confirm=2, max_epochs=50)
     trials = run(search, lambda trial: (0.5, 0.3 if trial.role == "search" else 0.1))
-    assert sum(trial.epoch for trial in trials if trial.role == "search") == 26
+    assert sum(trial.epoch for trial in trials if trial.role == "search") == 24
     confirming = [trial for trial in trials if trial.role == "confirm"]
     assert [trial.complete for trial in confirming] == [True] * 4
-    assert search.record.epochs == 50
+    assert search.record.epochs == 48
 
 
 def test_the_search_leaves_a_slow_baseline_its_epochs(begin):
@@ -50,14 +66,10 @@ def test_the_search_leaves_a_slow_baseline_its_epochs(begin):
     assert search.epoch_done(baseline.number, result(1))
     while (trial := search.next()) is not None:
         train(search, trial, (0.5, 0.1))
-    assert [(trial.role, trial.epoch) for trial in search.record.trials()] == [
-        ("baseline", 1),
-        ("search", 4),
-        ("search", 1),
-    ]
+    assert [(trial.role, trial.epoch) for trial in search.record.trials()] == [("baseline", 1), ("search", 4)]
     assert not search.finished
     assert train(search, search.record[baseline.number], (0.5, 0.1)).complete
-    assert (search.finished, search.record.epochs) == (True, 9)
+    assert (search.finished, search.record.epochs) == (True, 8)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -106,6 +118,12 @@ def test_the_search_ends_when_the_front_has_not_grown_for_so_many_epochs(begin, 
     if wanted < len(worst):
         assert search.record.closed.startswith("no better front for ")
     assert reopened(search).finished
+
+
+def test_a_better_mean_is_progress_while_the_worst_class_is_at_0(begin):
+    search = begin(space=ALONE, trials=6, confirm=0, patience=6)
+    mious = [0.3, 0.4, 0.5, 0.5, 0.5, 0.6]
+    assert len(run(search, lambda trial: (mious[trial.number], 0.0))) == 5
 
 
 def test_what_runs_when_patience_ends_is_trained_on_and_the_winner_confirmed(begin):
@@ -158,11 +176,22 @@ def run_by_the_clock(search, clock, seconds=600, measures=(0.5, 0.1), trials=99)
     return search.record.trials()
 
 
-def test_the_last_trial_is_stopped_where_the_hours_are_spent(begin, clock):
-    trials = run_by_the_clock(begin(space=ALONE, trials=9, confirm=0, max_hours=1), clock)
+def test_no_trial_is_begun_that_would_not_end_within_the_hours(begin, clock):
+    search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
+    trials = run_by_the_clock(search, clock)
+    assert [(trial.state.name, trial.ended.seconds) for trial in trials] == [("COMPLETE", 2400)]
+    assert search.record.closed == "of the sweep's 1 hours too little is left for another trial"
+    assert reopened(search).finished
+
+
+def test_a_trial_that_is_slower_than_those_before_is_stopped_where_the_hours_are_spent(begin, clock):
+    search = begin(space=ALONE, trials=9, confirm=0, max_hours=2)
+    run_by_the_clock(search, clock, trials=1)
+    trials = run_by_the_clock(search, clock, seconds=2400)
     assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("PRUNED", 2)]
-    assert trials[-1].reason == "the sweep's 1 hours are spent"
-    assert [trial.ended.seconds for trial in trials] == [2400, 3600]
+    assert trials[-1].reason == "the sweep's 2 hours are spent"
+    assert [trial.ended.seconds for trial in trials] == [2400, 7200]
+    assert search.finished
 
 
 def test_the_search_leaves_the_confirming_runs_their_hours(begin, clock):
@@ -183,15 +212,14 @@ def test_the_search_leaves_the_confirming_runs_their_hours(begin, clock):
 
 
 def test_hours_at_work_add_up_over_interruptions_and_those_between_do_not_count(begin, clock):
-    search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
+    search = begin(space=ALONE, trials=9, confirm=0, max_hours=1.5)
     run_by_the_clock(search, clock, trials=1)
     clock.seconds = 7.0  # after a reboot
     search = reopened(search)
     assert search.budget.seconds == 2400
     trials = run_by_the_clock(search, clock)
     assert search.finished
-    assert [trial.epoch for trial in trials] == [4, 2]
-    assert trials[-1].ended.seconds == HOUR
+    assert [(trial.epoch, trial.ended.seconds) for trial in trials] == [(4, 2400), (4, 4800)]
 
 
 def test_hours_count_though_no_trial_has_ended(begin, clock):

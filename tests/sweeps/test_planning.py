@@ -66,7 +66,7 @@ def refusal(plan, *arguments):
 
 def test_what_is_not_said_is_as_the_space_says(plan):
     default = plan()
-    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 24, 2, 0.25)
+    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 40, 2, 0.25)
     assert (default.patience, default.max_epochs, default.max_hours, default.warm_start) == (None, None, None, ())
     changed = plan("--set", "search.keep=0.4", "search.sampler=tpe", "search.trials=5", "search.confirm=0")
     assert (changed.sampler, changed.trials, changed.confirm, changed.keep) == ("tpe", 5, 0, 0.4)
@@ -166,7 +166,7 @@ def test_the_same_command_goes_on_with_a_sweep_that_has_not_ended_and_else_begin
 
 DIFFERENT = [
     (["--seed", "1"], "seed 0, not 1"),
-    (["--trials", "3"], "trials 24, not 3"),
+    (["--trials", "3"], "trials 40, not 3"),
     (["--objective", "miou"], "objective worst_iou, not miou"),
     (["--miou-allowance", "0.05"], "allowance 0.01, not 0.05"),
     (["--sampler", "tpe"], "sampler gp, not tpe"),
@@ -179,7 +179,7 @@ DIFFERENT = [
     (["--epochs", "7"], "space {"),
     (["--set", "trial.encoder=resnet18"], "space {"),
     (["--workers-per-trial", "2"], "workers 1, not 2"),
-    (["--seed", "1", "--trials", "3"], "seed 0, not 1, trials 24, not 3"),
+    (["--seed", "1", "--trials", "3"], "seed 0, not 1, trials 40, not 3"),
 ]
 
 

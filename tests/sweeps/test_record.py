@@ -238,6 +238,16 @@ def test_two_sweeps_in_one_storage_keep_apart(storage):
     assert Record.load(storage, "first")[0].results == ()
 
 
+def test_two_processes_on_one_study_are_noticed_before_they_write_into_each_others_trials(storage):
+    """The lock of a sweep is in its folder; a store may be shared by more folders and machines than see that."""
+    one = Record.create(storage, PLAN)
+    other = Record.load(storage, "first")
+    other.begin("baseline", "mcce", CONFIG)
+    with pytest.raises(UserError, match="another process is at work on sweep 'first'"):
+        one.begin("baseline", "focal", CONFIG)
+    assert [trial.label for trial in Record.load(storage, "first").trials()] == ["mcce", "focal"]
+
+
 def test_a_foreign_study_is_refused(storage):
     optuna.create_study(storage=storage, study_name="theirs").add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(UserError, match=r"study 'theirs' in sqlite.* is not a sweep of this program") as caught:

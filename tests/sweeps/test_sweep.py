@@ -65,6 +65,19 @@ group.close()
 ray.shutdown()
 """
 
+HELPLESS = """
+import json, sys, ray
+from sweeps.cluster import start_ray
+from sweeps.workers import GroupSettings, WorkerGroup
+data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+start_ray(None)
+for dataset, storage in (("no/such/data", folder + "/ray"), (data, folder + "/file/ray")):
+    group = WorkerGroup(GroupSettings(dataset, folder, storage, 1, 1, 0.0))
+    print(json.dumps(group.advance(0, config, 1)), flush=True)
+    group.close()
+ray.shutdown()
+"""
+
 
 class Command:
     """A running command in a POSIX session of its own, which all Ray processes that it starts belong to."""
@@ -269,6 +282,18 @@ def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(t
     assert [runs[number].info.status for number in (0, 1)] == ["FINISHED"] * 2
     assert parent.info.status == "FINISHED"
     assert (tmp_path / "runs" / "b" / "best.yaml").is_file()
+
+
+def test_what_no_trial_is_to_blame_for_is_fatal(tmp_path, command, data):
+    """Workers on a machine without the data, and workers that cannot even start: a file is where their folder goes."""
+    script = tmp_path / "helpless.py"
+    script.write_text(HELPLESS)
+    (tmp_path / "file").touch()
+    config = TrialConfig(**yaml.safe_load(SPACE)["trial"]).model_dump_json()
+    text = command(script, data.path, tmp_path, config).finish()
+    without_data, without_workers = [json.loads(line) for line in text.splitlines() if line.startswith('{"fatal"')]
+    assert without_data["fatal"].startswith("no/such/data: no such data set")
+    assert without_workers["fatal"].startswith("the workers cannot be kept running: ")
 
 
 @pytest.mark.slow

@@ -94,12 +94,12 @@ def test_spending_is_set_against_full_length(begin):
 
 
 def test_spending_says_why_the_search_ended_early(begin):
-    search = begin(space=ALONE, confirm=0, trials=9, max_epochs=6)
+    search = begin(space=ALONE, confirm=0, trials=9, max_epochs=9, rungs=(1,))
     while (trial := search.next()) is not None:
-        train(search, trial, (0.5, 0.1))
+        train(search, trial, ((0.5, 0.4, 0.6)[trial.number], 0.1))
     assert spending(search) == (
-        "Spent 6 epochs on 2 trials; all at full length would have been 8 (75%; 1 stopped early). "
-        "Ended early: the sweep's 6 epochs are spent."
+        "Spent 9 epochs on 3 trials; all at full length would have been 12 (75%; 1 stopped early). "
+        "Ended early: of the sweep's 9 epochs too little is left for another trial."
     )
 
 
