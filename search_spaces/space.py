@@ -224,10 +224,14 @@ def _number(text: str) -> float | None:
 def _check_keys(space: Space, source: str) -> None:
     """Every key exists, every choice and range is allowed, every condition can be met."""
     parse_config(space.trial, f"{source}: trial")
+    if "seed" in space.trial:
+        raise UserError(f"{source}: trial.seed: the seed is the sweep's; use --seed")
     for name, settings in space.baselines.items():
         parse_config({**space.trial, **settings}, f"{source}: baselines.{name}")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():
+        if name in ("epochs", "seed"):
+            raise UserError(f"{source}: space.{name}: trials are compared at the same {name}; use --{name}")
         for value in dimension.probes:
             parse_config({**space.trial, name: value}, f"{source}: space.{name}")
         for key, wanted in dimension.when.items():

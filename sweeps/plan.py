@@ -29,7 +29,7 @@ class Plan:
     gpus_per_worker: float
     rungs: tuple[int, ...] = ()
     """Epochs after which a searched trial must be among the best `keep` of those that got there; see `rungs`."""
-    keep: float = 0.25
+    keep: float = 1.0
     patience: int | None = None
     """Epochs without growth of the hypervolume after which no more trials are begun."""
     max_epochs: int | None = None

@@ -63,7 +63,7 @@ def parser() -> Parser:
         "--rungs", nargs="+", type=positive, metavar="E", help="epochs after which only the better trials go on"
     )
     halving.add_argument("--no-halving", action="store_true", help="train every configuration to its end")
-    less.add_argument("--keep", type=share, metavar="S", help="share that goes on at a rung (default: 0.25)")
+    less.add_argument("--keep", type=share, metavar="S", help="share that goes on at a rung (default: the space's)")
     less.add_argument(
         "--patience", type=positive, metavar="E", help="end the search when the front has not grown for E epochs"
     )

@@ -7,6 +7,7 @@ from typing import Any
 from search_spaces.space import Choices, Range, Space, read_yaml
 from sweeps.outcome import Outcome
 from sweeps.record import Record
+from tce_core.config import parse_config
 from tce_core.errors import UserError
 
 
@@ -48,11 +49,12 @@ def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def within(space: Space, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Of `settings` what the space searches.
+    """Of `settings` what the space searches; what it does not is as the space has it.
 
     Raises:
-        UserError: a value is missing, or lies outside its dimension.
+        UserError: a value is missing, or lies outside its dimension; or there is a key that no configuration has.
     """
+    parse_config({name: value for name, value in settings.items() if name not in space.space}, where)
     params: dict[str, Any] = {}
     for name, dimension in space.space.items():
         if not dimension.active(params):
