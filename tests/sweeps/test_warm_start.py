@@ -59,7 +59,7 @@ def earlier(begin):
 @pytest.mark.parametrize(("objective", "wanted"), [("worst_iou", [4, 3, 2]), ("miou", [2, 3, 4])])
 def test_the_front_of_an_earlier_sweep_is_tried_first_the_best_guard_before_all(earlier, objective, wanted):
     search = earlier(objective=objective)
-    assert [trial.number for trial in search.record.trials() if trial.stopped] == [3, 5]
+    assert [trial.number for trial in search.record.trials() if trial.stopped] == [5]
     found = warm_start("one", search.record.store.url, search.space)
     assert found == [search.record[number].params for number in wanted]
 
