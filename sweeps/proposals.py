@@ -71,7 +71,15 @@ class Proposer:
             study.enqueue_trial(dict(self.first[place]))
         elif self.sampler not in ("random", "grid"):  # which look at nothing
             study.add_trials([self._frozen(one) for one in self._remembered(earlier)])
-        trial = study.ask()
+        params = self._suggested(study.ask())
+        if place >= len(self.first) and any(params == one.params and not one.failed for one in earlier):
+            # The same seed would only show the same again: such as where a sampler varies what does not matter.
+            params = self._suggested(optuna.create_study(sampler=RandomSampler(seed)).ask())
+        attrs = study.get_trials(deepcopy=False)[-1].system_attrs if self.sampler == "nsga2" else {}
+        return Proposal(params, {name: self.distributions[name] for name in params}, dict(attrs))
+
+    def _suggested(self, trial: optuna.Trial) -> dict[str, Any]:
+        """A value for each dimension that matters. The GP, which knows no conditions, is asked for the others, too."""
         params: dict[str, Any] = {}
         for name, dimension in self.space.space.items():
             active = dimension.active(params)
@@ -79,8 +87,7 @@ class Proposer:
                 value = suggest(trial, name, self.distributions[name])
             if active:
                 params[name] = value
-        attrs = study.get_trials(deepcopy=False)[-1].system_attrs if self.sampler == "nsga2" else {}
-        return Proposal(params, {name: self.distributions[name] for name in params}, dict(attrs))
+        return params
 
     def _remembered(self, earlier: Sequence[Observation]) -> list[Observation]:
         """All of them, or the best and the latest, in their order. NSGA-II needs its ancestors, and asks in no time."""

@@ -260,7 +260,7 @@ def test_what_a_rung_let_go_on_goes_on_after_a_restart_though_better_trials_got_
         assert [search.next().number, search.next().number] == [first.number, second.number]
 
 
-@pytest.mark.parametrize("sampler", ["gp", "tpe", "random"])
+@pytest.mark.parametrize("sampler", [pytest.param("gp", marks=pytest.mark.slow), "tpe", "random"])
 def test_a_search_killed_at_every_event_decides_and_proposes_as_an_unbroken_one(begin, sampler):
     plan = {"space": SEARCHED, "sampler": sampler, "trials": 13, "rungs": (1, 2), "confirm": 1, "seed": 2}
     unbroken, killed = run_unbroken(begin(**plan)), run_killed_at_every_event(begin(**plan))

@@ -260,6 +260,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     assert fairness_report(iou_from_confusion(confusion)).miou == pytest.approx(best["measured"]["miou"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(tmp_path, command, data, load):
     (tmp_path / "own.yaml").write_text(PLAIN)
     flags = ["--space", "own.yaml", "--epochs", 4, "--confirm", 0, "--workers-per-trial", 2, "--no-halving"]
@@ -284,6 +285,7 @@ def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(t
     assert (tmp_path / "runs" / "b" / "best.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_what_no_trial_is_to_blame_for_is_fatal(tmp_path, command, data):
     """Workers on a machine without the data, and workers that cannot even start: a file is where their folder goes."""
     script = tmp_path / "helpless.py"
