@@ -61,7 +61,7 @@ class Objectives:
         return self.pair[0].of(report), self.pair[1].of(report)
 
     @property
-    def at_rungs(self) -> tuple[Measure, Measure]:
+    def early_pair(self) -> tuple[Measure, Measure]:
         """What trials are compared by early on: the leading measure first, which decides between equals.
 
         In place of the worst class stands the worst quarter of the classes: that one is at 0 in most trials then, and

@@ -1,5 +1,6 @@
 """The course of a sweep: baselines, then the search, then confirmation of the winner with fresh seeds."""
 
+from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
@@ -81,7 +82,7 @@ class Search:
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
 
-    @property
+    @cached_property
     def full(self) -> int:
         """Epochs of a trial's full budget."""
         return self.space.config({}).epochs
@@ -158,7 +159,7 @@ class Search:
         if self._searched_out():
             return
         reason = self.budget.stagnant()
-        if reason is None and not self._open("search"):  # else what those do not need may do for another
+        if reason is None and not self._searching():  # else what those do not need may do for another
             limit = self._limit_to_another()
             reason = limit and f"of the sweep's {limit} too little is left for another trial"
         if reason is not None:
@@ -166,8 +167,7 @@ class Search:
 
     def _limit_to_another(self) -> str | None:
         """What leaves no room for another searched trial, should it and all that are open get to their end."""
-        running = (self.record[number] for number in self.record.running)
-        to_come = sum(trial.config["epochs"] - trial.epoch for trial in running if trial.role == "search")
+        to_come = sum(trial.epochs_left for trial in self._searching())
         return self.budget.limit(to_come + self._reserved() + self.full - 1)
 
     def _reserved(self) -> int:
@@ -178,11 +178,12 @@ class Search:
             if label not in baselines:
                 due += self.space.config(settings).epochs
             elif not baselines[label].state.is_finished():
-                due += baselines[label].config["epochs"] - baselines[label].epoch
+                due += baselines[label].epochs_left
         return due
 
-    def _searching(self) -> int:
-        return sum(self.record[number].role == "search" for number in self.record.running)
+    def _searching(self) -> list[TrialRecord]:
+        open_trials = (self.record[number] for number in self.record.running)
+        return [trial for trial in open_trials if trial.role == "search"]
 
     @property
     def _epochs_confirming(self) -> int:
@@ -216,26 +217,26 @@ class Search:
         """How the trial ends after its last epoch; None: it goes on."""
         if not self._measurable(trial.last):
             return TrialState.FAIL, f"the objectives are not finite after epoch {trial.epoch}"
-        if trial.epoch >= trial.config["epochs"]:
+        if trial.epochs_left <= 0:
             return TrialState.COMPLETE, None
         if trial.role != "search":
             limit = self.budget.limit(len(self.record.running) - 1)
         elif trial.epoch in self.plan.rungs and not self._survives(trial):
             return TrialState.PRUNED, f"not among the best {self.plan.keep:.0%} at epoch {trial.epoch}"
         else:
-            limit = self.budget.limit(self._searching() - 1 + self._reserved())
+            limit = self.budget.limit(len(self._searching()) - 1 + self._reserved())
         return None if limit is None else (TrialState.PRUNED, f"the sweep's {limit} are spent")
 
     def _note(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
-            lead, guard = self.plan.objectives.at_rungs
+            lead, guard = self.plan.objectives.early_pair
             self.at_rungs[result.epoch][trial.number] = lead.of(result.report), guard.of(result.report)
 
     def _survives(self, trial: TrialRecord) -> bool:
         """Beside the searched trials that got as far before it, whenever this is asked; see `rungs`."""
         there = self.at_rungs[trial.epoch]
         index = list(there).index(trial.number)
-        maximize = [measure.maximize for measure in self.plan.objectives.at_rungs]
+        maximize = [measure.maximize for measure in self.plan.objectives.early_pair]
         return goes_on(list(there.values())[: index + 1], index, self.plan.keep, maximize)
 
     def _measurable(self, result: EpochResult) -> bool:

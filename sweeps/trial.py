@@ -67,6 +67,11 @@ class TrialRecord:
         return self.results[-1].epoch if self.results else 0
 
     @property
+    def epochs_left(self) -> int:
+        """To its full budget."""
+        return int(self.config["epochs"]) - self.epoch
+
+    @property
     def reason(self) -> str | None:
         return self.ended.reason if self.ended is not None else None
 

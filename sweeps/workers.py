@@ -62,8 +62,11 @@ class WorkerGroup:
         answer = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
         while not ray.wait([answer], timeout=1.0)[0]:
             if not self.trainer.is_alive():
-                return {"fatal": f"the workers cannot be kept running: {self.failure}"}
-        return {**ray.get(answer), "seconds": time.perf_counter() - started}
+                reply = {"fatal": f"the workers cannot be kept running: {self.failure}"}
+                break
+        else:
+            reply = ray.get(answer)
+        return {**reply, "seconds": time.perf_counter() - started}
 
     def close(self) -> None:
         import ray

@@ -44,7 +44,7 @@ sys.exit(run_command(sweeps.run.main))
 
 def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive_it(place):
     space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
-    first = place.sweep(space, "--sampler", "tpe", "--trials", 4, "--epochs", 4, "--confirm", 0)
+    first = place.sweep(space, "--sampler", "tpe", "--trials", 4, "--epochs", 4, "--confirm", 1)
     first.until(lambda: place.epochs() >= 2)
     assert listening(first.members()) == []
 
@@ -68,7 +68,7 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
 
     known = place.epochs()
     assert f"; going on after {known} epochs" in place.resume().ended()
-    record = place.completely_recorded(planned=5)
+    record = place.completely_recorded(planned=7)
     assert [trial.params for trial in record.trials("search")] == replayed(record)
     place.completely_shown(record)
 
