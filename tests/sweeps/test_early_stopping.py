@@ -91,6 +91,14 @@ def test_while_the_worst_class_is_at_0_everywhere_the_worst_quarter_decides(begi
         search.trial_done(trial.number)
 
 
+@pytest.mark.parametrize(("objective", "goes_on"), [("worst_iou", True), ("miou", False)])
+def test_of_two_ends_of_a_trade_that_of_the_leading_measure_goes_on(begin, objective, goes_on):
+    search = begin(space=ALONE, rungs=(1,), trials=2, confirm=0, objective=objective)
+    one, two = search.next(), search.next()
+    assert search.epoch_done(one.number, result(1, 0.5, 0.0))
+    assert search.epoch_done(two.number, result(1, 0.49, 0.3)) is goes_on
+
+
 def test_baselines_and_confirming_runs_are_not_stopped_at_a_rung_and_set_no_bar(begin):
     search = begin(space=ONE_BASELINE, rungs=(1, 2), trials=2, confirm=1)
     baseline, first, second = (search.next() for _ in range(3))
