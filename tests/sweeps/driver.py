@@ -22,7 +22,6 @@ from tce_core.data.streets import make_streets
 from tests.sweeps.test_sweep import SCRIPTS, SPACE, Command
 
 faulty = [  # marks of every such test
-    pytest.mark.faults,
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sessions, SIGKILL and /proc"),
 ]

@@ -42,6 +42,7 @@ sys.exit(run_command(sweeps.run.main))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive_it(place):
     space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
     first = place.sweep(space, "--sampler", "tpe", "--trials", 4, "--epochs", 4, "--confirm", 1)
@@ -73,7 +74,7 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
     place.completely_shown(record)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_unbroken_one(place):
     space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
     flags = ["--sampler", "tpe", "--trials", 14, "--epochs", 6, "--confirm", 1]
@@ -107,7 +108,7 @@ def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_unbroken_one(place):
     place.completely_shown(unbroken)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_ctrl_c_twice_ends_at_once_and_nothing_is_lost(place):
     """The second trial's epochs last so long that none can end meanwhile."""
     space = {"space": {"steps_per_epoch": {"choices": [2, 300]}}}
@@ -126,7 +127,7 @@ def test_ctrl_c_twice_ends_at_once_and_nothing_is_lost(place):
     place.completely_shown(record)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_sweeps_at_once_on_one_store_and_one_mlflow_stay_apart(place):
     flags = ["--sampler", "random", "--epochs", 2, "--confirm", 0, "--no-halving"]
     one = place.sweep({**SEARCHED, "trial": {"steps_per_epoch": 12}}, *flags, "--trials", 4, "--seed", 1, name="one")
@@ -145,7 +146,7 @@ def test_two_sweeps_at_once_on_one_store_and_one_mlflow_stay_apart(place):
         assert (place.folder / "runs" / name / "best.yaml").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_clock_that_is_set_back_an_hour_changes_nothing(place):
     """The clock of the process that drives the sweep: an hour less once the file `back` is there."""
     (place.folder / "clock.py").write_text(CLOCK)

@@ -83,7 +83,7 @@ def locked(path):
     holder.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(place, disk):
     runs = disk("runs", 64)
     sweep = place.sweep(TWO, "--epochs", 6, "--confirm", 0, "--no-halving", prefix=runs.prefix)
@@ -107,7 +107,7 @@ def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(pl
     place.nothing_lost(before, planned=2)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_disk_that_is_full_for_the_study_ends_the_sweep_and_costs_nothing(place, disk):
     study = disk("study", 1)
     flags = ("--epochs", 12, "--confirm", 0, "--no-halving", "--storage", "sqlite:///study/sweeps.db")
@@ -134,7 +134,7 @@ def test_a_disk_that_is_full_for_the_study_ends_the_sweep_and_costs_nothing(plac
     place.nothing_lost(before, planned=2)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_disk_that_is_full_for_mlflow_does_not_end_the_sweep(place, disk):
     shown = disk("shown", 24)
     flags = ("--epochs", 3, "--confirm", 0, "--no-halving", "--tracking-uri", "sqlite:///shown/mlflow.db")
@@ -152,7 +152,7 @@ def test_a_disk_that_is_full_for_mlflow_does_not_end_the_sweep(place, disk):
     place.completely_shown(record)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_store_that_is_locked_or_gone_is_waited_for_and_then_named(place):
     store = place.folder / "sweeps.db"
     space, patience = {**TWO, "trial": {"steps_per_epoch": 8}}, {"TILTED_SWEEPS_STORE_WAIT": "6"}

@@ -76,7 +76,7 @@ sys.exit(run_command(sweeps.run.main))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_pair_whose_workers_die_at_random_moments_ends_with_the_same_weights(place):
     """The same trial twice: 0 in peace, 1 while now and then either of the two is killed."""
     script, folder = place.folder / "pair.py", place.folder / "checkpoints"
@@ -162,7 +162,7 @@ def test_what_fails_a_trial_harms_no_other_and_mlflow_that_was_never_there_is_ca
     place.completely_shown(record)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
     """Validation images of which every pixel is void: no class has an IoU."""
     folder = place.folder / "mine"
@@ -194,9 +194,9 @@ def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
 @pytest.mark.parametrize(
     ("trials", "dashboard"),
     [
-        (21, "without"),
-        pytest.param(101, "without", marks=pytest.mark.slow),
-        pytest.param(101, "dashboard", marks=pytest.mark.slow),
+        pytest.param(21, "without", marks=pytest.mark.slow),
+        pytest.param(101, "without", marks=pytest.mark.soak),
+        pytest.param(101, "dashboard", marks=pytest.mark.soak),
     ],
 )
 def test_a_hundred_trials_that_are_stopped_early_leave_nothing_behind(place, trials, dashboard):
