@@ -223,11 +223,12 @@ def _number(text: str) -> float | None:
 
 def _check_keys(space: Space, source: str) -> None:
     """Every key exists, every choice and range is allowed, every condition can be met."""
-    parse_config(space.trial, f"{source}: trial")
-    if "seed" in space.trial:
-        raise UserError(f"{source}: trial.seed: the seed is the sweep's; use --seed")
-    for name, settings in space.baselines.items():
-        parse_config({**space.trial, **settings}, f"{source}: baselines.{name}")
+    fixed = {"trial": space.trial}
+    fixed |= {f"baselines.{name}": {**space.trial, **settings} for name, settings in space.baselines.items()}
+    for section, settings in fixed.items():
+        parse_config(settings, f"{source}: {section}")
+        if "seed" in settings:
+            raise UserError(f"{source}: {section}.seed: the seed is the sweep's; use --seed")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():
         if name in ("epochs", "seed"):

@@ -5,6 +5,7 @@ Copy and sampler are made anew for each proposal, the sampler seeded by (sweep s
 that a restart loses (NSGA-II does): a sweep that was killed and resumed proposes what an unbroken one would have.
 """
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search_spaces.space import Choices, Range, Space
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+# A fit of the GP that fails now and then is made up for by Optuna's defaults; who runs a sweep can do nothing about it.
+logging.getLogger("optuna._gp.gp").setLevel(logging.ERROR)
 
 MEMORY = 200
 """How many trials a sampler is shown; with more, the best and the latest. Keeps the time of an ask from growing."""

@@ -239,6 +239,7 @@ def test_the_last_override_wins_and_values_may_hold_an_equals_sign(write):
         ("space.t.high=0.01", "low 0.1 is not below high 0.01"),
         ("spice.t=3", "unknown key 'spice'"),
         ("trial.seed=3", "trial.seed: the seed is the sweep's; use --seed"),
+        ("baselines.mcce.seed=3", "baselines.mcce.seed: the seed is the sweep's; use --seed"),
         ("space.epochs={choices: [3, 4]}", "space.epochs: trials are compared at the same epochs; use --epochs"),
         ("trial.epochs=0", "epochs = 0"),
         ("trial.lr=-1e-3", "lr = -0.001"),
