@@ -45,3 +45,26 @@ def place(tmp_path):
     yield here
     for process in here.started:
         process.kill()
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """An SQLite file with MLflow's tables and nothing in them: making them takes seconds."""
+    from sweeps.mlflow_store import connect
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    connect(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_store, tmp_path):
+    """Of an MLflow store of its own."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def storage(tables, tmp_path):
+    """The URL of a file for studies of its own."""
+    return f"sqlite:///{shutil.copy(tables, tmp_path / 'sweeps.db')}"

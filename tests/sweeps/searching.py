@@ -16,6 +16,8 @@ SPACE = {
     "baselines": {"mcce": {"loss": "mcce"}, "focal": {"loss": "focal"}},
 }
 ALONE = {**SPACE, "baselines": {}}
+TINY = ["trial.encoder=tu-mobilenetv3_small_050", "trial.decoder_channels=16", "trial.crop=[32,48]"]
+"""For `--set`: a model that is made at once."""
 PLAN = Plan("one", "worst_iou", 0.01, "random", 5, 3, 2, "d", "f", SPACE, "own.yaml", 1, 1, 0.0, keep=0.5)
 
 

@@ -20,9 +20,9 @@ from tce_core.data.schema import ClassInfo
 from tce_core.data.streets import make_streets
 from tce_core.data.writer import SplitWriter
 from tce_core.errors import UserError
+from tests.sweeps.searching import TINY
 
 ROOT = Path(run.__file__).parents[1]
-TINY = ["trial.encoder=tu-mobilenetv3_small_050", "trial.decoder_channels=16", "trial.crop=[32,48]"]
 
 
 @pytest.fixture(scope="module")

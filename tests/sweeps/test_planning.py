@@ -14,8 +14,7 @@ from sweeps.preflight import preflight
 from sweeps.record import Record
 from tce_core.data.streets import make_streets
 from tce_core.errors import UserError
-
-TINY = ["trial.encoder=tu-mobilenetv3_small_050", "trial.decoder_channels=16", "trial.crop=[32,48]"]
+from tests.sweeps.searching import TINY
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`sweeps.record`, on real SQLite files: what is written is what a later process reads."""
 
 import math
-import shutil
 import sqlite3
 from dataclasses import replace
 
@@ -46,12 +45,6 @@ CONFIG = TrialConfig(epochs=2, lr=0.1 + 0.2, crop=(32, 48)).model_dump(mode="jso
 
 def result(epoch, iou=(0.9, math.nan, 0.5, 0.1)):
     return EpochResult(epoch, 1 / 3, 0.1, iou, {"miou": (0.1, 0.7)}, (0.25, 0.75), 2.5, 0.5)
-
-
-@pytest.fixture
-def storage(tables, tmp_path):
-    shutil.copy(tables, tmp_path / "sweeps.db")
-    return f"sqlite:///{tmp_path}/sweeps.db"
 
 
 def test_a_plan_comes_back_as_it_was(storage):

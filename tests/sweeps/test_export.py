@@ -1,0 +1,35 @@
+"""`sweeps.export`: which trials are handed over."""
+
+import numpy as np
+import pytest
+
+from sweeps.export import main as export
+from sweeps.export import read_export
+from tce_core.data.streets import make_streets
+from tce_core.errors import UserError
+from tce_core.results import EpochResult
+from tests.sweeps.shown import EPOCHS, OUTDONE, PRUNED, Sweep
+
+
+def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
+    sweep = Sweep(storage, dataset=str(tmp_path / "data"))
+    iou = np.full(data.num_classes, 0.9)
+    stopped = sweep.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
+    sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, tuple(iou), {}, None, 1.0, 1.0), 1.0)
+    sweep.end(stopped, PRUNED, OUTDONE)
+    with pytest.raises(UserError, match="no completed trial"):
+        export(["streets-1", "--storage", storage])
+    complete = sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0})
+    for epoch in range(1, EPOCHS + 1):
+        sweep.record.add_epoch(complete, EpochResult(epoch, 1.0, 0.1, tuple(iou / 2), {}, None, 1.0, 1.0), 1.0)
+    sweep.end(complete)
+    export(["streets-1", "--storage", storage])
+    export(["streets-1", "--storage", storage, "--all"])
+    paths = sorted((tmp_path / "runs").rglob("*.yaml"))
+    assert [path.name for path in paths] == ["best.yaml", f"trial-{complete:05d}.yaml"]
+    for path in paths:
+        saved, config = read_export(path)
+        assert (saved["sweep"]["trial"], config.t) == (complete, 1.0)
+        assert saved["measured"]["epochs"] == saved["trial"]["epochs"] == EPOCHS
