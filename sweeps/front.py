@@ -60,14 +60,14 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
         report = trial.last.report
         row = {
             "number": trial.number,
-            "role": trial.role,
             "label": trial.label,
-            "state": "stopped" if trial.stopped else "complete",
-            "epochs": trial.epoch,
+            **measures(report),  # what is compared comes into view first: MLflow shows five columns at a time
+            "worst_class": class_names[report.worst_class],
             "on_front": trial.number in front,
             "recommended": choice is not None and trial.number == choice.trial.number,
-            **measures(report),
-            "worst_class": class_names[report.worst_class],
+            "role": trial.role,
+            "state": "stopped" if trial.stopped else "complete",
+            "epochs": trial.epoch,
             **{key: _settings(trial).get(key) for key in params},
         }
         columns, data = list(row), [*data, list(row.values())]
