@@ -176,7 +176,7 @@ def read_yaml(file: Path, source: str) -> Any:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{source}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: not UTF-8, or a date that does not exist
         raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
 
 
@@ -208,7 +208,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: '{key}' is a value, not a section")
     try:
         node[keys[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # the latter: of dates that do not exist
         raise UserError(f"--set {override}: '{text}' is not a YAML value") from None
     if isinstance(node[keys[-1]], str) and isinstance(number := _number(text), float):
         node[keys[-1]] = number  # YAML 1.1 reads 1e-3 as text
@@ -229,6 +229,9 @@ def _check_keys(space: Space, source: str) -> None:
         parse_config(settings, f"{source}: {section}")
         if "seed" in settings:
             raise UserError(f"{source}: {section}.seed: the seed is the sweep's; use --seed")
+    for name, settings in space.baselines.items():
+        if "epochs" in settings:
+            raise UserError(f"{source}: baselines.{name}.epochs: trials are compared at the same epochs; use --epochs")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():
         if name in ("epochs", "seed"):

@@ -31,11 +31,20 @@ class Budget:
         """
         if self.plan.max_epochs is not None and self.record.epochs + committed >= self.plan.max_epochs:
             return f"{self.plan.max_epochs} epochs"
-        if self.plan.max_hours is not None:
-            pace = self.seconds / self.record.epochs if self.record.epochs else 0.0  # of all slots together
-            if self.seconds + committed * pace >= 3600 * self.plan.max_hours:
-                return f"{self.plan.max_hours:g} hours"
+        hours = self.plan.max_hours
+        if hours is not None and self.seconds + committed * self._pace() >= 3600 * hours:
+            return f"{hours:g} hours"
         return None
+
+    def _pace(self) -> float:
+        """Seconds an epoch takes, of all slots together; 0 until there are two.
+
+        From the first epoch's end on: before that workers start, and when it ends other slots are about to end theirs.
+        """
+        if self.record.epochs < 2:
+            return 0.0
+        first = min(trial.spent[0].seconds for trial in self.record.trials() if trial.spent)
+        return (self.seconds - first) / (self.record.epochs - 1)
 
     def stagnant(self) -> str | None:
         """Why no further trial is begun though there is budget; None while the front grows, or has yet to begin.

@@ -27,6 +27,8 @@ def start_ray(address: str | None) -> Mapping[str, float]:
         UserError: there is no cluster at `address`, or this machine is too busy to start one.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
+    if address is not None and address.startswith("ray://"):
+        raise UserError(f"--address {address}: a sweep cannot run through Ray Client; run it on a node, --address auto")
     if address is None:
         # What makes Ray keep to loopback on macOS and Windows does so on Linux; it is read when ray is imported.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
@@ -40,7 +42,7 @@ def start_ray(address: str | None) -> Mapping[str, float]:
             _start_here(env)
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": env})
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # the latter: no address at all
         raise UserError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from None
     return dict(ray.cluster_resources())
 

@@ -16,9 +16,12 @@ def driving(name: str, folder: Path) -> Iterator[None]:
     """Hold the lock in a sweep's folder. The operating system frees it when the process ends, however it ends.
 
     Raises:
-        UserError: another process holds it; the message says which.
+        UserError: another process holds it; the message says which. Or there can be no such folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: the sweep's folder cannot be made: {error.strerror}") from None
     path = folder / "lock"
     with open(path, "a+", encoding="utf-8") as file:
         if not _locked(file):

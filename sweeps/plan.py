@@ -37,6 +37,8 @@ class Plan:
     max_hours: float | None = None
     warm_start: tuple[dict[str, Any], ...] = ()
     """Configurations that are tried first."""
+    runs: str = ""
+    """The folder that holds the sweep's own, `runs/NAME`, with its checkpoints; "" if nobody knows."""
     versions: dict[str, str] = field(default_factory=dict)
 
     @property

@@ -68,6 +68,7 @@ def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
         max_epochs=options.max_epochs,
         max_hours=options.max_hours,
         warm_start=first,
+        runs=str(RUNS.resolve()),
         versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
     )
     check_budget(plan, space)
@@ -142,6 +143,17 @@ def left_behind(name: str) -> bool:
     return any((RUNS / name / "checkpoints").glob("*.pt"))
 
 
+def check_folder(plan: Plan) -> None:
+    """A sweep goes on where its checkpoints are, or where they were moved.
+
+    Raises:
+        UserError: this is some other place, where all that it has trained would be trained again.
+    """
+    kept = Path(plan.runs, plan.name)
+    if plan.runs and kept.is_dir() and not (RUNS / plan.name).exists():
+        raise UserError(f"sweep '{plan.name}' is kept in {kept}; go on with it from {kept.parents[1]}")
+
+
 def record_of(storage: str, name: str) -> Record | None:
     """The record of a name that is taken; None if its sweep was killed as it began, to be begun again."""
     try:
@@ -151,9 +163,9 @@ def record_of(storage: str, name: str) -> Record | None:
 
 
 def differing(asked: Plan, begun: Plan) -> str:
-    """What of a plan is not as it was, in words; the name and the versions of packages aside."""
+    """What of a plan is not as it was, in words; the name, the folder and the versions of packages aside."""
     one, other = asdict(asked), asdict(begun)
-    keys = [key for key in one if key not in ("name", "versions") and one[key] != other[key]]
+    keys = [key for key in one if key not in ("name", "runs", "versions") and one[key] != other[key]]
     return ", ".join(f"{key} {_short(other[key])}, not {_short(one[key])}" for key in keys)
 
 

@@ -2,14 +2,17 @@
 
 import time
 
-from search_spaces.space import Choices, parse_space
+from search_spaces.space import parse_space
 from sweeps.plan import Plan
 from sweeps.view import wide_console
 from tce_core.data.dataset import Dataset
 
+ARCHITECTURE = ("encoder", "encoder_weights", "output_stride", "batch_size")
+"""Settings that may turn out to be impossible only when a model is built or a batch shared out."""
+
 
 def preflight(plan: Plan, data: Dataset) -> None:
-    """Build the model of every encoder once and share out the batch, so that bad settings fail now, not later.
+    """Build every model once and share out every batch size, so that bad settings fail now, not later.
 
     Raises:
         UserError: an encoder, weights or a batch size that cannot be used.
@@ -18,13 +21,13 @@ def preflight(plan: Plan, data: Dataset) -> None:
     from tce_core.training import share_of_batch
 
     space = parse_space(plan.space, plan.space_file)
-    configs = [space.config(settings) for settings in space.baselines.values()] or [space.config({})]
-    encoders = space.space.get("encoder")
-    if isinstance(encoders, Choices):
-        configs += [space.config({"encoder": encoder}) for encoder in encoders.choices]
+    searched = {name: space.space[name] for name in ARCHITECTURE if name in space.space}
+    variants = space.model_copy(update={"space": searched}).grid()
+    configs = [space.config(settings) for settings in (*space.baselines.values(), *variants)]
     for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():
         build_model(config, data.num_classes)
-    share_of_batch(configs[0].batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
+    for batch_size in {config.batch_size for config in configs}:
+        share_of_batch(batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
 
 
 def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
@@ -40,11 +43,12 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
     seconds = time.perf_counter() - started
     run.close()
     trials = len(space.baselines) + plan.trials + plan.confirming
+    grid = f"; a grid of {len(space.grid())} points" if plan.sampler == "grid" else ""
     halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} go on"
     lines = {
         "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
         "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
-        "space": f"{space.size()} ({plan.sampler}; a grid has {len(space.grid())} points)",
+        "space": f"{space.size()} ({plan.sampler}{grid})",
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirming} confirming: "
         f"{trials} of {config.epochs} epochs of {run.steps} steps",
         "halving": halving if plan.rungs else "none: every configuration is trained to its end",

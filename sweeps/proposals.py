@@ -29,6 +29,10 @@ MEMORY = 200
 """How many trials a sampler is shown; with more, the best and the latest. Keeps the time of an ask from growing."""
 
 
+DRAWS = 300
+"""How many random configurations may have been tried before all are taken to have been."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What the sampler is told of one earlier proposal."""
@@ -61,7 +65,7 @@ class Proposer:
         self.distributions = {name: distribution_of(dimension) for name, dimension in space.space.items()}
 
     def next(self, earlier: Sequence[Observation]) -> Proposal | None:
-        """The next configuration to try, after those `earlier` proposed, in their order; None: a grid is used up."""
+        """The next configuration to try, after those `earlier` proposed, in their order; None: all have been tried."""
         place = len(earlier)
         if self.sampler == "grid" and place >= len(self.first):
             return None
@@ -75,9 +79,13 @@ class Proposer:
         elif self.sampler not in ("random", "grid"):  # which look at nothing
             study.add_trials([self._frozen(one) for one in self._remembered(earlier)])
         params = self._suggested(study.ask())
-        if place >= len(self.first) and any(params == one.params and not one.failed for one in earlier):
+        if place >= len(self.first) and params in (tried := [dict(one.params) for one in earlier]):
             # The same seed would only show the same again: such as where a sampler varies what does not matter.
-            params = self._suggested(optuna.create_study(sampler=RandomSampler(seed)).ask())
+            other = optuna.create_study(sampler=RandomSampler(seed + 1))
+            untried = (drawn for _ in range(DRAWS) if (drawn := self._suggested(other.ask())) not in tried)
+            params = next(untried, {})
+            if not params:
+                return None
         attrs = study.get_trials(deepcopy=False)[-1].system_attrs if self.sampler == "nsga2" else {}
         return Proposal(params, {name: self.distributions[name] for name in params}, dict(attrs))
 

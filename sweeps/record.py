@@ -155,10 +155,7 @@ class Record:
                 return  # what seemed to fail did not
             trial_id = storage.create_new_trial(study_id, template_trial=trial)
             if storage.get_trial_number_from_id(trial_id) != number:
-                raise UserError(
-                    f"another process is at work on sweep '{self.plan.name}' in {self.store.url}; "
-                    "end one of them, then go on with --resume"
-                )
+                raise self._driven_by_another()
 
         self.store.call(create)
         return self._keep(replace(trial_record(trial), number=number))
@@ -192,7 +189,16 @@ class Record:
         return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
 
     def _set_attr(self, number: int, key: str, value: Any) -> None:
-        self.store.call(lambda: self.study._storage.set_trial_user_attr(self._id(number), key, value))
+        try:
+            self.store.call(lambda: self.study._storage.set_trial_user_attr(self._id(number), key, value))
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise self._driven_by_another() from None
+
+    def _driven_by_another(self) -> UserError:
+        return UserError(
+            f"another process is at work on sweep '{self.plan.name}' in {self.store.url}; "
+            "end one of them, then go on with --resume"
+        )
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:
         known = trial.number in self._trials

@@ -4,6 +4,7 @@ Trains the baselines, searches for configurations that trade little mIoU for fai
 reference baseline again with fresh seeds, and writes `runs/NAME/best.yaml`.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,13 +15,16 @@ from sweeps.command import INTERRUPTED, Parser, amount, fraction, hours, natural
 from sweeps.datasets import BUILT_IN, resolve_dataset
 from sweeps.lock import driving
 from sweeps.objectives import MEASURES
-from sweeps.planning import RUNS, check_name, latest, left_behind, named, plan_of
+from sweeps.planning import RUNS, check_folder, check_name, latest, left_behind, named, plan_of
 from sweeps.preflight import dry_run
 from sweeps.record import Record
 from sweeps.search import Search
 from sweeps.sweep import Options, cluster, report, run_sweep
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
+
+HEEDED = ("resume", "name", "concurrent", "address", "storage", "tracking_uri", "dry_run")
+"""What `--resume` takes from the command line; all else is in the record."""
 
 
 def parser() -> Parser:
@@ -92,6 +96,7 @@ def parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    check_flags(options)
     for flag, name in (("--name", options.name), ("--resume", options.resume or None)):
         if name is not None:
             check_name(name, flag)
@@ -104,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = plan_of(options, data)
         name, record = named(plan, options.storage, data.name)
         plan = replace(plan, name=name)
+    if record is not None:
+        check_folder(plan)
     where = Options(options.address, options.concurrent, options.tracking_uri, RUNS)
     if options.dry_run:
         with cluster(plan, data, where) as slots:
@@ -124,6 +131,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if record is None:
                 record = Record.create(options.storage, plan)
             return 0 if run_sweep(record, data, slots, where) else INTERRUPTED
+
+
+def check_flags(options: argparse.Namespace) -> None:
+    """Nothing is ignored silently.
+
+    Raises:
+        UserError: flags that contradict each other, or that a sweep which goes on as its record says does not heed.
+    """
+    if options.keep is not None and options.no_halving:
+        raise UserError("--keep says who goes on at a rung, and with --no-halving there are none; give one of them")
+    if options.resume is None:
+        return
+    given = [key for key, value in vars(options).items() if value != parser().get_default(key) and key not in HEEDED]
+    if options.resume and options.name:
+        given.append("name")
+    if given:
+        flags = ", ".join("--" + key.replace("_", "-") for key in given)
+        raise UserError(
+            f"{flags}: a sweep that is resumed goes on as its record says; leave this out, or repeat the command that "
+            "began it without --resume"
+        )
 
 
 def unchanged_data(record: Record) -> Dataset:

@@ -99,7 +99,7 @@ class Search:
             return None
         proposal = self.proposer.next([self._observation(trial) for trial in self.record.trials("search")])
         if proposal is None:
-            self.record.close("the grid is used up")
+            self.record.close("every configuration of the space has been tried")
             return None
         config = self._config(proposal.params)
         return self.record.begin(
@@ -121,12 +121,8 @@ class Search:
         return told
 
     def _shortfall(self, trial: TrialRecord, reference: TrialRecord) -> float:
-        """How far the trial is from keeping the guard, beside the reference baseline after as many epochs.
-
-        A number for every trial or for none, or the sampler refuses: so beside a shorter baseline's last epoch, too.
-        """
-        guard = self.plan.objectives.guard
-        beside = [result for result in reference.results if result.epoch <= trial.epoch][-1]
+        """How far the trial is from keeping the guard, beside the reference baseline after as many epochs."""
+        guard, beside = self.plan.objectives.guard, reference.results[trial.epoch - 1]
         return guard.of(beside.report) - self.plan.objectives.allowance - guard.of(trial.last.report)
 
     def _next_confirmation(self) -> TrialRecord | None:
@@ -174,9 +170,9 @@ class Search:
         """Epochs still to come of baselines and confirming runs: the search leaves them, so that they have theirs."""
         baselines = {trial.label: trial for trial in self.record.trials("baseline")}
         due = self._epochs_confirming - sum(trial.epoch for trial in self.record.trials("confirm"))
-        for label, settings in self.space.baselines.items():
+        for label in self.space.baselines:
             if label not in baselines:
-                due += self.space.config(settings).epochs
+                due += self.full
             elif not baselines[label].state.is_finished():
                 due += baselines[label].epochs_left
         return due

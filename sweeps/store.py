@@ -27,7 +27,7 @@ class Store:
             UserError: it cannot be opened, or is still locked after the wait.
         """
         self.url = url
-        self.wait = float(os.environ.get("TILTED_SWEEPS_STORE_WAIT", WAIT))
+        self.wait = seconds_to_wait()
         self.file = sqlite_file(url)
         self.backend = self._patiently(self._open)
         self.inode = None if self.file is None else self.file.stat().st_ino
@@ -71,6 +71,14 @@ class Store:
             return optuna.storages.get_storage(optuna.storages.RDBStorage(self.url, engine_kwargs=settings))
         except (ImportError, ValueError, RuntimeError) as error:  # the last: tables of another version of Optuna
             raise UserError(f"--storage {self.url}: cannot be opened: {str(error).splitlines()[0]}") from None
+
+
+def seconds_to_wait() -> float:
+    text = os.environ.get("TILTED_SWEEPS_STORE_WAIT", str(WAIT))
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"TILTED_SWEEPS_STORE_WAIT={text}: not a number of seconds") from None
 
 
 def sqlite_file(url: str) -> Path | None:

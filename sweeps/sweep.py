@@ -74,6 +74,9 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     outcome = search.outcome
     slots = min(slots, max_useful_slots(search))
     console.print(headline(plan, search, slots, data), highlight=False, soft_wrap=True)
+    for number, epochs in ((trial.number, trial.epoch) for trial in search.interrupted):
+        if epochs and not checkpoint_path(folder / "checkpoints", number).exists():
+            console.print(f"The checkpoint of trial {number} is gone: its {epochs} epochs are trained again.")
     tracking = Tracking(record, outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
     tracking.sync()
     view = View(search, data.class_names, console)
@@ -82,10 +85,11 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     try:
         with view, closing_on_interrupt(search, console):
             tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
-    finally:
+    except BaseException:
         background.close()
-        if not search.finished:
-            tracking.sweep_ended("KILLED")
+        tracking.sweep_ended("KILLED")
+        raise
+    background.close()
     choice = outcome.choose()
     if choice is not None:
         write_yaml(folder / "best.yaml", exported(outcome, choice, data.class_names))
@@ -94,6 +98,7 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
         except OSError as error:
             raise UserError(f"{folder}: the front cannot be written: {error.strerror or error}") from None
     if not search.finished:
+        tracking.sweep_ended("KILLED")
         console.print(f"Interrupted. Go on with: python sweeps/run.py --resume {plan.name}", soft_wrap=True)
         return False
     tracking.sweep_ended("FINISHED")
@@ -111,7 +116,7 @@ def report(search: Search, data: Dataset, options: Options) -> None:
     """
     record, console = search.record, wide_console()
     if search.outcome.choose() is None:
-        reason = next((trial.reason for trial in record.trials() if trial.reason), record.closed)
+        reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.closed)
         raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
     summary(search, data.class_names, console)
     farewell((options.folder / record.plan.name).absolute(), data, options, console)

@@ -61,7 +61,7 @@ class Tracking:
         self._show()
 
     def sweep_ended(self, status: str) -> None:
-        """`status`: FINISHED, FAILED or KILLED."""
+        """`status`: FINISHED or KILLED."""
         self.status = status
         self.sync()
 

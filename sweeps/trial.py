@@ -75,6 +75,11 @@ class TrialRecord:
     def reason(self) -> str | None:
         return self.ended.reason if self.ended is not None else None
 
+    @property
+    def short_reason(self) -> str:
+        """Its first line: the reason of a bug goes on with the traceback."""
+        return (self.reason or "unknown").partition("\n")[0]
+
 
 def trial_record(trial: FrozenTrial) -> TrialRecord:
     """A trial as the study has it.

@@ -63,7 +63,7 @@ class View:
         clock = _minutes(time.monotonic() - self.started)
         head = f"[dim]{clock:>7}[/]  {number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
         if trial.state == TrialState.FAIL:
-            text = f"{head}  [red]failed[/]: {escape(trial.reason or 'unknown')}"
+            text = f"{head}  [red]failed[/]: {escape(trial.short_reason)}"
         else:
             report = trial.last.report
             worst = f"{report.worst_iou:.3f} ({escape(self.class_names[report.worst_class])})"

@@ -67,15 +67,16 @@ def lost_rank(error: Exception) -> bool:
 def explain(error: Exception) -> tuple[dict[str, str], bool]:
     """The answer to an order that failed, and whether every rank failed alike.
 
-    `error` fails the trial; `fatal` is what no trial is to blame for; `traceback` comes with a bug.
+    `error` fails the trial, with its traceback if it is a bug; `fatal` is what no trial is to blame for.
     """
     if isinstance(error, CannotSave):
         return {"fatal": str(error)}, False
     if isinstance(error, UserError | NonFiniteLossError):
         return {"error": str(error)}, True
     if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
-        return {"error": f"out of memory: {str(error).strip().splitlines()[0][:200]}"}, False
-    return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}, False
+        said = str(error).strip().partition("\n")[0][:200]
+        return {"error": f"out of memory: {said}" if said else "out of memory"}, False
+    return {"error": f"{type(error).__name__}: {error}\n{traceback.format_exc()}"}, False
 
 
 class Bench:

@@ -52,8 +52,8 @@ class WorkerGroup:
         """Train a trial up to the end of `epoch`, from its checkpoint if this group does not have it at hand.
 
         Returns:
-            `result`, an `EpochResult` as JSON; or `error`, why the trial failed (with `traceback` if it is a bug);
-            or `fatal`, why no trial can go on. And `seconds`, all included.
+            `result`, an `EpochResult` as JSON; or `error`, why the trial failed; or `fatal`, why no trial can go on.
+            And `seconds`, all included.
         """
         import ray
 

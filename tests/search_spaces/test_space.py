@@ -240,6 +240,8 @@ def test_the_last_override_wins_and_values_may_hold_an_equals_sign(write):
         ("spice.t=3", "unknown key 'spice'"),
         ("trial.seed=3", "trial.seed: the seed is the sweep's; use --seed"),
         ("baselines.mcce.seed=3", "baselines.mcce.seed: the seed is the sweep's; use --seed"),
+        ("baselines.mcce.epochs=3", "baselines.mcce.epochs: trials are compared at the same epochs; use --epochs"),
+        ("trial.encoder=2020-13-45", "'2020-13-45' is not a YAML value"),
         ("space.epochs={choices: [3, 4]}", "space.epochs: trials are compared at the same epochs; use --epochs"),
         ("trial.epochs=0", "epochs = 0"),
         ("trial.lr=-1e-3", "lr = -0.001"),

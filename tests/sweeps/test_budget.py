@@ -211,6 +211,22 @@ def test_the_search_leaves_the_confirming_runs_their_hours(begin, clock):
     assert trials[-1].ended.seconds == 4 * HOUR
 
 
+def test_hours_are_counted_for_all_slots_together(begin, clock):
+    """Eight epochs of ten minutes in four slots: the first to report is no sign that an epoch takes all the time."""
+    search = begin(trials=4, confirm=1, max_hours=2)
+    running = [search.next() for _ in range(4)]
+    clock.seconds += 60  # workers start
+    for epoch in range(1, EPOCHS + 1):
+        clock.seconds += 594
+        for trial in reversed(running):  # the searched ones are a little faster
+            clock.seconds += 2
+            assert search.epoch_done(trial.number, result(epoch)) == (epoch < EPOCHS)
+    for trial in running:
+        search.trial_done(trial.number)
+    assert [search.next().role for _ in range(3)] == ["search", "search", "confirm"]
+    assert search.record.closed is None
+
+
 def test_hours_at_work_add_up_over_interruptions_and_those_between_do_not_count(begin, clock):
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1.5)
     run_by_the_clock(search, clock, trials=1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeps.cluster import slots_that_fit
+from sweeps.cluster import slots_that_fit, start_ray
 from tce_core.errors import UserError
 
 
@@ -30,3 +30,8 @@ def test_more_than_the_machine_holds_is_refused(settings, named):
     with pytest.raises(UserError, match=r"but there are .*; lower --workers-per-trial") as caught:
         slots_that_fit({"CPU": 8.0, "GPU": 2.0}, *settings)
     assert named in str(caught.value)
+
+
+def test_an_address_of_ray_client_is_refused():
+    with pytest.raises(UserError, match=r"^--address ray://127\.0\.0\.1:10001: a sweep cannot run through Ray Client"):
+        start_ray("ray://127.0.0.1:10001")

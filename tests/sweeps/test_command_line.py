@@ -153,6 +153,10 @@ def one_line(stderr):
         (["--name", "x" * 65], "x" * 65),
         (["--resume"], "sqlite:///sweeps.db holds no sweep yet"),
         (["--resume", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
+        (["--resume", "gone", "--max-hours", "2"], "--max-hours: a sweep that is resumed goes on as its record says"),
+        (["--resume", "gone", "--seed", "1", "--no-halving"], "--seed, --no-halving: "),
+        (["--resume", "one", "--name", "other"], "--name: "),
+        (["--keep", "0.5", "--no-halving"], "--keep says who goes on at a rung"),
         (["--resume", "../x"], "--resume ../x"),
         (["--resume", "/abs"], "--resume /abs"),
         (["--resume", "--name", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
@@ -161,8 +165,23 @@ def one_line(stderr):
     ],
 )
 def test_a_sweep_refuses_bad_input(folder, capsys, arguments, named):
-    dataset = [] if "--dataset" in arguments else ["--dataset", "tiny"]
+    dataset = [] if {"--dataset", "--resume"} & set(arguments) else ["--dataset", "tiny"]
     assert named in refusal(run.main, [*dataset, *arguments], capsys)
+
+
+def test_a_wait_that_is_no_number_is_refused(folder, storage, capsys, monkeypatch):
+    shutil.copy(storage, folder / "sweeps.db")
+    monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "60s")
+    message = refusal(run.main, ["--dataset", "tiny"], capsys)
+    assert "TILTED_SWEEPS_STORE_WAIT=60s: not a number of seconds" in message
+
+
+def test_a_folder_that_cannot_be_made_is_named(folder, capsys):
+    Path("runs").touch()
+    assert "runs/tiny-1: the sweep's folder cannot be made: Not a directory" in refusal(
+        run.main, ["--dataset", "tiny"], capsys
+    )
+    Path("runs").unlink()
 
 
 def test_a_name_that_is_taken_by_another_sweep_is_refused(folder, storage, capsys):

@@ -203,18 +203,6 @@ def test_until_the_reference_has_ended_there_is_no_guard_and_then_there_is_one_f
     assert [heard.shortfall for heard in told(search)] == [pytest.approx(-0.01), None]  # (the other one is running)
 
 
-def test_a_shorter_reference_guards_with_its_last_epoch(begin):
-    """A number for each trial: a sampler that is given one for some only ends the sweep."""
-    short = {"mcce": {"loss": "mcce", "epochs": 2}}
-    search = begin(space={**SPACE, "baselines": short}, rungs=(1,), trials=12, confirm=0, sampler="gp")
-    assert train(search, search.next(), (0.3, 0.0), (0.5, 0.1)).epoch == 2
-    train(search, search.next(), (0.3, 0.3))
-    train(search, search.next(), (0.2, 0.2))
-    assert [heard.shortfall for heard in told(search)[:2]] == pytest.approx([0.5 - 0.01 - 0.3, 0.3 - 0.01 - 0.2])
-    for _ in range(9):  # past the sampler's random beginning
-        assert train(search, search.next(), (0.4, 0.4)).state.is_finished()
-
-
 # Killed and gone on with
 
 SEARCHED = {

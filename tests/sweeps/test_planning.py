@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from sweeps import run
-from sweeps.planning import check_name, latest, named, plan_of
+from sweeps.planning import check_folder, check_name, latest, named, plan_of
 from sweeps.preflight import preflight
 from sweeps.record import Record
 from tce_core.data.streets import make_streets
@@ -137,6 +137,8 @@ def test_a_grid_is_no_longer_than_its_points(plan):
     [
         (["--set", "trial.encoder=resnet51"], "unknown encoder 'resnet51'; did you mean resnet"),
         (["--set", *TINY, "space.encoder={choices: [resnet18, resmet18]}"], "unknown encoder 'resmet18'"),
+        (["--set", *TINY, "baselines.mcce.batch_size=6", "--workers-per-trial", "4"], "batch_size 6 cannot"),
+        (["--set", *TINY, "space.batch_size={choices: [8, 6]}", "--workers-per-trial", "4"], "batch_size 6 cannot"),
         (["--set", *TINY, "--workers-per-trial", "3"], "batch_size 8 cannot be shared evenly by 3 workers"),
         (["--set", *TINY, "--workers-per-trial", "8"], "batch_size 8 over 8 workers leaves 1 image each"),
     ],
@@ -278,6 +280,20 @@ def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
         check_name(name, "--resume")
 
 
+def test_a_sweep_goes_on_where_its_checkpoints_are(plan, storage, tmp_path, monkeypatch):
+    begun_here = plan("--name", "mine")
+    check_folder(begun_here)
+    Path("runs", "mine").mkdir(parents=True)
+    check_folder(begun_here)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    with pytest.raises(UserError) as caught:
+        check_folder(begun_here)
+    assert str(caught.value) == f"sweep 'mine' is kept in {tmp_path}/runs/mine; go on with it from {tmp_path}"
+    shutil.move(tmp_path / "runs", "runs")
+    check_folder(begun_here)
+
+
 # The command
 
 
@@ -295,7 +311,8 @@ def command(data, storage, monkeypatch):
     monkeypatch.setattr(run, "report", lambda search, *_: note("reported", search.record))
 
     def issue(*arguments):
-        code = run.main(["--dataset", str(data.path), *arguments])
+        dataset = [] if "--resume" in arguments else ["--dataset", str(data.path)]
+        code = run.main([*dataset, *arguments])
         return code, *done.pop()
 
     return issue
@@ -307,7 +324,7 @@ def test_a_command_begins_goes_on_or_reports(command, storage):
     assert command() == (130, "ran", "tiny-1", 1)
     assert command("--seed", "1") == (130, "ran", "tiny-2", 0)
     assert command("--resume") == (130, "ran", "tiny-2", 0)
-    for given in (["tiny-1"], ["tiny-1", "--seed", "7"], ["--name", "tiny-1"]):
+    for given in (["tiny-1"], ["tiny-1", "--concurrent", "7"], ["--name", "tiny-1"]):
         assert command("--resume", *given) == (130, "ran", "tiny-1", 1)
     Record.load(storage, "tiny-1").finish()
     assert command("--resume", "tiny-1") == (0, "reported", "tiny-1", 1)
