@@ -1,5 +1,6 @@
 """One sweep in one MLflow store: what is there is compared with what should be, and the difference is written."""
 
+import contextlib
 import getpass
 import json
 import logging
@@ -178,6 +179,9 @@ def connect(uri: str) -> Any:
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised as well, and that is enough
+    file = sqlite_file(uri)
+    if file is not None and not file.exists() and file.parent.is_dir():
+        _make_database(file)
     _open_database(uri)
     return MlflowClient(uri)
 
@@ -186,6 +190,17 @@ def artifact_location(uri: str) -> str | None:
     """Where a new experiment keeps its files: `mlartifacts` beside an SQLite store; a server decides for itself."""
     file = sqlite_file(uri)
     return None if file is None else (file.absolute().parent / "mlartifacts").as_uri()
+
+
+def _make_database(file: Path) -> None:
+    """Make an SQLite store elsewhere and put it in its place whole: two sweeps that made it at once would spoil it."""
+    from mlflow import MlflowClient
+
+    with TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
+        made = Path(folder, file.name)
+        MlflowClient(f"sqlite:///{made}").search_experiments()
+        with contextlib.suppress(OSError):  # another was quicker; or there are no links, and MLflow makes it
+            os.link(made, file)
 
 
 def _open_database(uri: str) -> None:

@@ -235,3 +235,12 @@ def test_a_server_that_dies_and_comes_back(uri, storage, tmp_path, caplog, monke
         assert len(json.loads(artifact(remote, "front.json"))["data"]) == 2
     finally:
         stop(server)
+
+
+def test_a_store_that_two_make_at_once_is_whole(tmp_path):
+    uri = f"sqlite:///{tmp_path}/new.db"
+    make = f"from sweeps.mlflow_store import connect; connect({uri!r}).search_experiments()"
+    makers = [subprocess.Popen([sys.executable, "-c", make], cwd=Path(tracking.__file__).parents[1]) for _ in range(3)]
+    assert [maker.wait() for maker in makers] == [0, 0, 0]
+    connect(uri).create_experiment("mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["new.db"]
