@@ -179,9 +179,6 @@ def connect(uri: str) -> Any:
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised as well, and that is enough
-    file = sqlite_file(uri)
-    if file is not None and not file.exists() and file.parent.is_dir():
-        _make_database(file)
     _open_database(uri)
     return MlflowClient(uri)
 
@@ -213,6 +210,8 @@ def _open_database(uri: str) -> None:
     file = sqlite_file(uri)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)  # as MLflow does
+        if not file.exists():
+            _make_database(file)
     engine = create_engine(uri)
     try:
         engine.connect().close()

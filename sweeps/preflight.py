@@ -7,7 +7,7 @@ from sweeps.plan import Plan
 from sweeps.view import wide_console
 from tce_core.data.dataset import Dataset
 
-ARCHITECTURE = ("encoder", "encoder_weights", "output_stride", "batch_size")
+CHECKED = ("encoder", "encoder_weights", "output_stride", "batch_size")
 """Settings that may turn out to be impossible only when a model is built or a batch shared out."""
 
 
@@ -21,7 +21,7 @@ def preflight(plan: Plan, data: Dataset) -> None:
     from tce_core.training import share_of_batch
 
     space = parse_space(plan.space, plan.space_file)
-    searched = {name: space.space[name] for name in ARCHITECTURE if name in space.space}
+    searched = {name: space.space[name] for name in CHECKED if name in space.space}
     variants = space.model_copy(update={"space": searched}).grid()
     configs = [space.config(settings) for settings in (*space.baselines.values(), *variants)]
     for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():

@@ -27,8 +27,6 @@ logging.getLogger("optuna._gp.gp").setLevel(logging.ERROR)
 
 MEMORY = 200
 """How many trials a sampler is shown; with more, the best and the latest. Keeps the time of an ask from growing."""
-
-
 DRAWS = 300
 """How many random configurations may have been tried before all are taken to have been."""
 
@@ -79,13 +77,14 @@ class Proposer:
         elif self.sampler not in ("random", "grid"):  # which look at nothing
             study.add_trials([self._frozen(one) for one in self._remembered(earlier)])
         params = self._suggested(study.ask())
-        if place >= len(self.first) and params in (tried := [dict(one.params) for one in earlier]):
-            # The same seed would only show the same again: such as where a sampler varies what does not matter.
-            other = optuna.create_study(sampler=RandomSampler(seed + 1))
-            untried = (drawn for _ in range(DRAWS) if (drawn := self._suggested(other.ask())) not in tried)
-            params = next(untried, {})
-            if not params:
+        tried = [dict(one.params) for one in earlier]
+        if place >= len(self.first) and params in tried:  # such as where a sampler varies what does not matter
+            other = optuna.create_study(sampler=RandomSampler(seed + 1))  # the same seed might draw the same again
+            drawn = (self._suggested(other.ask()) for _ in range(DRAWS))
+            untried = next((params for params in drawn if params not in tried), None)
+            if untried is None:
                 return None
+            params = untried
         attrs = study.get_trials(deepcopy=False)[-1].system_attrs if self.sampler == "nsga2" else {}
         return Proposal(params, {name: self.distributions[name] for name in params}, dict(attrs))
 

@@ -143,7 +143,8 @@ def check_flags(options: argparse.Namespace) -> None:
         raise UserError("--keep says who goes on at a rung, and with --no-halving there are none; give one of them")
     if options.resume is None:
         return
-    given = [key for key, value in vars(options).items() if value != parser().get_default(key) and key not in HEEDED]
+    usual = vars(parser().parse_args([]))
+    given = [key for key, value in vars(options).items() if value != usual[key] and key not in HEEDED]
     if options.resume and options.name:
         given.append("name")
     if given:

@@ -65,7 +65,6 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     Raises:
         UserError: the record or a checkpoint cannot be written; no trial was trained to its end.
     """
-    from sweeps.front import save_front
     from sweeps.tracking import Tracking
 
     plan, console = record.plan, wide_console()
@@ -74,31 +73,22 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     outcome = search.outcome
     slots = min(slots, max_useful_slots(search))
     console.print(headline(plan, search, slots, data), highlight=False, soft_wrap=True)
-    for number, epochs in ((trial.number, trial.epoch) for trial in search.interrupted):
-        if epochs and not checkpoint_path(folder / "checkpoints", number).exists():
-            console.print(f"The checkpoint of trial {number} is gone: its {epochs} epochs are trained again.")
+    for trial in search.interrupted:
+        if trial.epoch and not checkpoint_path(folder / "checkpoints", trial.number).exists():
+            again = f"its {trial.epoch} epochs are trained again"
+            console.print(f"The checkpoint of trial {trial.number} is gone: {again}.")
     tracking = Tracking(record, outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
     tracking.sync()
     view = View(search, data.class_names, console)
     keeper = CheckpointKeeper(folder / "checkpoints", outcome)
-    background = Background(tracking)
     try:
-        with view, closing_on_interrupt(search, console):
+        with contextlib.closing(Background(tracking)) as background, view, closing_on_interrupt(search, console):
             tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
-    except BaseException:
-        background.close()
-        tracking.sweep_ended("KILLED")
-        raise
-    background.close()
-    choice = outcome.choose()
-    if choice is not None:
-        write_yaml(folder / "best.yaml", exported(outcome, choice, data.class_names))
-        try:
-            save_front(outcome, data.class_names, folder)
-        except OSError as error:
-            raise UserError(f"{folder}: the front cannot be written: {error.strerror or error}") from None
+        hand_over(outcome, data.class_names, folder)
+    finally:
+        if not search.finished:
+            tracking.sweep_ended("KILLED")
     if not search.finished:
-        tracking.sweep_ended("KILLED")
         console.print(f"Interrupted. Go on with: python sweeps/run.py --resume {plan.name}", soft_wrap=True)
         return False
     tracking.sweep_ended("FINISHED")
@@ -106,6 +96,24 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     shutil.rmtree(folder / "ray", ignore_errors=True)
     report(search, data, options)
     return True
+
+
+def hand_over(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:
+    """Write the best configuration and the front as they are now, if there is any.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    from sweeps.front import save_front
+
+    choice = outcome.choose()
+    if choice is None:
+        return
+    write_yaml(folder / "best.yaml", exported(outcome, choice, class_names))
+    try:
+        save_front(outcome, class_names, folder)
+    except OSError as error:
+        raise UserError(f"{folder}: the front cannot be written: {error.strerror or error}") from None
 
 
 def report(search: Search, data: Dataset, options: Options) -> None:

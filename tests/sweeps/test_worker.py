@@ -1,8 +1,5 @@
 """`sweeps.worker`: what a worker answers when an order fails. What it does otherwise is in the tests of sweeps."""
 
-import pytest
-
-pytest.importorskip("ray")
 from sweeps.worker import explain
 from tce_core.checkpoint import CannotSave
 from tce_core.errors import UserError
