@@ -11,12 +11,12 @@ import optuna
 from lcbench import EPOCHS, NAMES, Floats, Surrogate
 
 from search_spaces.space import SearchDefaults
-from sweeps.plan import Plan
-from sweeps.proposals import Observation
-from sweeps.record import Record
-from sweeps.rungs import default_rungs
-from sweeps.search import Search
-from sweeps.trial import TrialRecord
+from sweeps.storage.plan import Plan
+from sweeps.storage.record import Record
+from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.proposals import Observation
+from sweeps.strategy.rungs import default_rungs
+from sweeps.strategy.search import Search
 from tce_core.results import EpochResult
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -39,7 +39,7 @@ class Running:
 
 
 class Ours:
-    """`sweeps.search.Search`, told of each epoch as Ray Tune would tell it."""
+    """`sweeps.strategy.search.Search`, told of each epoch as Ray Tune would tell it."""
 
     def __init__(
         self,

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from sweeps.cluster import QUIET, start_ray
-from sweeps.plan import Plan
-from sweeps.record import Record
-from sweeps.search import Search
+from sweeps.execution.ray_cluster import QUIET, start_ray
+from sweeps.execution.worker_group import GroupSettings
+from sweeps.storage.plan import Plan
+from sweeps.storage.record import Record
+from sweeps.strategy.search import Search
 from sweeps.sweep import tune_until_done
-from sweeps.workers import GroupSettings
 from tce_core.results import EpochResult
 
 SPACE = {

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sweeps.cluster import start_ray
-from sweeps.workers import GroupSettings
+from sweeps.execution.ray_cluster import start_ray
+from sweeps.execution.worker_group import GroupSettings
 from tce_core.config import TrialConfig
-from tce_core.data.streets import make_streets
+from tce_core.data.streets.dataset import make_streets
 
 CONFIG = TrialConfig(
     encoder="tu-mobilenetv3_small_050", decoder_channels=64, crop=(64, 96), epochs=2, steps_per_epoch=4
@@ -103,7 +103,7 @@ def training_seconds(result: dict[str, Any]) -> float:
 
 
 def with_slots(dataset: str, folder: str) -> Any:
-    from sweeps.slots import Slot
+    from sweeps.execution.slot import Slot
 
     return Slot
 

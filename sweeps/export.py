@@ -14,11 +14,11 @@ from typing import Any
 import yaml
 
 from search_spaces.space import read_yaml
-from sweeps.command import Parser, run_command
-from sweeps.objectives import MEASURES, Objectives
-from sweeps.outcome import Choice, Outcome
-from sweeps.record import Record
-from sweeps.trial import TrialRecord
+from sweeps.cli import Parser, run_command
+from sweeps.storage.objectives import MEASURES, Objectives
+from sweeps.storage.record import Record
+from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.outcome import Choice, Outcome
 from tce_core.config import TrialConfig, parse_config
 from tce_core.data.dataset import open_dataset
 from tce_core.errors import UserError

@@ -11,15 +11,15 @@ from dataclasses import replace
 from typing import get_args
 
 from search_spaces.space import Sampler
-from sweeps.command import INTERRUPTED, Parser, amount, fraction, hours, natural, positive, run_command, share
-from sweeps.datasets import BUILT_IN, resolve_dataset
-from sweeps.lock import driving
-from sweeps.objectives import MEASURES
-from sweeps.planning import RUNS, check_folder, check_name, latest, left_behind, named, plan_of
-from sweeps.preflight import dry_run
-from sweeps.record import Record
-from sweeps.search import Search
+from sweeps.cli import INTERRUPTED, Parser, amount, fraction, hours, natural, positive, run_command, share
+from sweeps.execution.preflight import dry_run
+from sweeps.storage.lock import driving
+from sweeps.storage.objectives import MEASURES
+from sweeps.storage.record import Record
+from sweeps.strategy.planning import RUNS, check_folder, check_name, latest, left_behind, named, plan_of
+from sweeps.strategy.search import Search
 from sweeps.sweep import Options, cluster, report, run_sweep
+from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 

@@ -12,18 +12,18 @@ from typing import Any
 
 from rich.console import Console
 
-from sweeps.cluster import slots_that_fit, start_ray
-from sweeps.datasets import built_in_path
+from sweeps.execution.interrupt import closing_on_interrupt
+from sweeps.execution.listener import Background, Listener
+from sweeps.execution.preflight import preflight
+from sweeps.execution.ray_cluster import slots_that_fit, start_ray
+from sweeps.execution.worker_group import GroupSettings, checkpoint_path
 from sweeps.export import exported, write_yaml
-from sweeps.interrupt import closing_on_interrupt
-from sweeps.listener import Background, Listener
-from sweeps.outcome import Outcome
-from sweeps.plan import Plan
-from sweeps.preflight import preflight
-from sweeps.record import Record
-from sweeps.search import Search
-from sweeps.view import View, summary, wide_console
-from sweeps.workers import GroupSettings, checkpoint_path
+from sweeps.reporting.terminal import View, summary, wide_console
+from sweeps.storage.plan import Plan
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.search import Search
+from tce_core.data.builtin import built_in_path
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 
@@ -65,7 +65,7 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     Raises:
         UserError: the record or a checkpoint cannot be written; no trial was trained to its end.
     """
-    from sweeps.tracking import Tracking
+    from sweeps.reporting.tracking import Tracking
 
     plan, console = record.plan, wide_console()
     folder = (options.folder / plan.name).absolute()
@@ -104,7 +104,7 @@ def hand_over(outcome: Outcome, class_names: Sequence[str], folder: Path) -> Non
     Raises:
         UserError: they cannot be written.
     """
-    from sweeps.front import save_front
+    from sweeps.reporting.front import save_front
 
     choice = outcome.choose()
     if choice is None:
@@ -142,9 +142,9 @@ def tune_until_done(
     """
     from ray import tune
 
-    from sweeps.halving import HalvingScheduler
-    from sweeps.slots import Slot
-    from sweeps.tuning import StudySearcher
+    from sweeps.execution.halving import HalvingScheduler
+    from sweeps.execution.slot import Slot
+    from sweeps.execution.tune import StudySearcher
 
     # CPUs belong to the workers; Tune insists on some resource, so a slot asks for one byte of memory.
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])

@@ -13,12 +13,12 @@ from typing import Any
 
 from rich.console import Console
 
-from sweeps.cluster import slots_that_fit, start_ray
-from sweeps.command import Parser, amount, natural, positive, run_command
-from sweeps.datasets import BUILT_IN, resolve_dataset
+from sweeps.cli import Parser, amount, natural, positive, run_command
+from sweeps.execution.ray_cluster import slots_that_fit, start_ray
+from sweeps.execution.worker_group import GroupSettings, WorkerGroup, checkpoint_path
 from sweeps.export import read_export
-from sweeps.workers import GroupSettings, WorkerGroup, checkpoint_path
 from tce_core.config import TrialConfig
+from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.fairness import class_table

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tce_core import distributed
-from tce_core.data.batches import normalise
+from tce_core.batches import normalise
+from tce_core.confusion import confusion_matrix, image_counts
 from tce_core.data.dataset import Split
-from tce_core.evaluation import confusion_matrix, image_counts
 
 STRIDE = 16
 """Images are padded to multiples of this before the model and its logits cropped back."""

@@ -11,13 +11,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tce_core import distributed
+from tce_core.batches import Batches, Crops, normalise
 from tce_core.checkpoint import load_checkpoint, save_checkpoint
 from tce_core.config import TrialConfig
-from tce_core.data.batches import Batches, Crops, normalise
+from tce_core.confusion import iou_from_confusion
 from tce_core.data.crops import CropSettings
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
-from tce_core.evaluation import iou_from_confusion
 from tce_core.fairness import bootstrap_intervals
 from tce_core.inference import autocast, evaluate
 from tce_core.losses import ClassTilt, ImageTilt, Loss, build_loss, class_losses, inverse_frequency_weights

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tce_core.data import ade20k, cityscapes, folder
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.data.layout import Layout, Pair, read_image, read_mask
-from tce_core.data.streets import make_streets
+from tce_core.data.streets.dataset import make_streets
 from tce_core.data.writer import SplitWriter, new_folder
 from tce_core.errors import UserError
 

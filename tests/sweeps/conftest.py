@@ -17,8 +17,8 @@ def tables(tmp_path_factory):
 @pytest.fixture
 def begin(tables, tmp_path):
     """Begins a search, each in a file of its own: `search = begin(trials=4)` changes the plan of `searching`."""
-    from sweeps.record import Record
-    from sweeps.search import Search
+    from sweeps.storage.record import Record
+    from sweeps.strategy.search import Search
     from tests.sweeps.searching import PLAN
 
     numbers = itertools.count()
@@ -50,7 +50,7 @@ def place(tmp_path):
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """An SQLite file with MLflow's tables and nothing in them: making them takes seconds."""
-    from sweeps.mlflow_store import connect
+    from sweeps.reporting.mlflow_store import connect
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     connect(f"sqlite:///{path}").search_experiments()

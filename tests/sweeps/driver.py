@@ -15,10 +15,10 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-from sweeps.record import Record
-from sweeps.search import Search
-from sweeps.tracking import EXPERIMENT
-from tce_core.data.streets import make_streets
+from sweeps.reporting.tracking import EXPERIMENT
+from sweeps.storage.record import Record
+from sweeps.strategy.search import Search
+from tce_core.data.streets.dataset import make_streets
 from tests.sweeps.test_sweep import SCRIPTS, SPACE, Command
 
 faulty = [  # marks of every such test

@@ -4,9 +4,9 @@ import copy
 
 import optuna
 
-from sweeps.plan import Plan
-from sweeps.record import Record
-from sweeps.search import Search
+from sweeps.storage.plan import Plan
+from sweeps.storage.record import Record
+from sweeps.strategy.search import Search
 from tce_core.results import EpochResult
 
 EPOCHS = 4

@@ -9,11 +9,11 @@ import mlflow
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from sweeps.mlflow_store import connect
-from sweeps.outcome import Outcome
-from sweeps.plan import Plan
-from sweeps.record import Record
-from sweeps.tracking import EXPERIMENT, Tracking
+from sweeps.reporting.mlflow_store import connect
+from sweeps.reporting.tracking import EXPERIMENT, Tracking
+from sweeps.storage.plan import Plan
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
 from tce_core.config import TrialConfig
 from tce_core.results import EpochResult
 

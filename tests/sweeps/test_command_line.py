@@ -12,12 +12,13 @@ import optuna
 import pytest
 import yaml
 
-from sweeps import export, run, tracking, train
-from sweeps.command import run_command
-from sweeps.record import Record
+from sweeps import export, run, train
+from sweeps.cli import run_command
+from sweeps.reporting import tracking
+from sweeps.storage.record import Record
 from tce_core.config import TrialConfig
 from tce_core.data.schema import ClassInfo
-from tce_core.data.streets import make_streets
+from tce_core.data.streets.dataset import make_streets
 from tce_core.data.writer import SplitWriter
 from tce_core.errors import UserError
 from tests.sweeps.searching import TINY

@@ -5,7 +5,7 @@ import pytest
 
 from sweeps.export import main as export
 from sweeps.export import read_export
-from tce_core.data.streets import make_streets
+from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
 from tests.sweeps.shown import EPOCHS, OUTDONE, PRUNED, Sweep

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from sweeps.outcome import Outcome
-from sweeps.record import Record
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
 from tests.sweeps.driver import faulty, listening, measured, replayed
 
 pytestmark = faulty
@@ -16,7 +16,7 @@ CLOCK = """
 import datetime, os, sys, time, types
 import optuna.storages._rdb.storage
 import sweeps.run
-from sweeps.command import run_command
+from sweeps.cli import run_command
 
 usual, real = time.time, datetime.datetime
 

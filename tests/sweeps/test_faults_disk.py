@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sweeps import run, train
-from sweeps.plan import Plan
-from sweeps.record import Record
+from sweeps.storage.plan import Plan
+from sweeps.storage.record import Record
 from tce_core.checkpoint import read_checkpoint
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError

@@ -11,8 +11,8 @@ import torch
 import yaml
 from optuna.trial import TrialState
 
-from sweeps.outcome import Outcome
-from sweeps.search import Search
+from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.search import Search
 from tce_core.checkpoint import read_checkpoint
 from tce_core.config import TrialConfig
 from tce_core.results import EpochResult
@@ -21,8 +21,8 @@ from tests.sweeps.driver import SPACE, faulty, harmful_checkpoints
 pytestmark = faulty
 PAIR = """
 import json, sys, ray
-from sweeps.cluster import start_ray
-from sweeps.workers import GroupSettings, WorkerGroup
+from sweeps.execution.ray_cluster import start_ray
+from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 start_ray(None)
 group = WorkerGroup(GroupSettings(data, folder, folder + "/ray", 2, 1, 0.0, retries=10))
@@ -36,11 +36,11 @@ HUNDRED = """
 import json, os, sys, time
 import ray
 from ray import tune
-import sweeps.cluster, sweeps.run, sweeps.slots, sweeps.sweep
-from sweeps.command import run_command
+import sweeps.execution.ray_cluster, sweeps.run, sweeps.execution.slot, sweeps.sweep
+from sweeps.cli import run_command
 from tce_core.results import EpochResult
 
-class Instant(sweeps.slots.Slot):
+class Instant(sweeps.execution.slot.Slot):
     def setup(self, config):
         self.reset_config(config)
     def step(self):

@@ -17,14 +17,14 @@ import yaml
 from mlflow import MlflowClient
 
 from sweeps import run
-from sweeps.outcome import Outcome
-from sweeps.record import Record
-from sweeps.tracking import EXPERIMENT
+from sweeps.reporting.tracking import EXPERIMENT
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
 from tce_core.checkpoint import read_checkpoint
 from tce_core.config import TrialConfig
+from tce_core.confusion import iou_from_confusion
 from tce_core.data.dataset import open_dataset
-from tce_core.data.streets import make_streets
-from tce_core.evaluation import iou_from_confusion
+from tce_core.data.streets.dataset import make_streets
 from tce_core.fairness import fairness_report
 from tce_core.inference import evaluate
 from tce_core.model import build_model
@@ -54,8 +54,8 @@ space: {t: {choices: [0.5, 2]}}
 )
 DEADLY = """
 import json, sys, ray
-from sweeps.cluster import start_ray
-from sweeps.workers import GroupSettings, WorkerGroup
+from sweeps.execution.ray_cluster import start_ray
+from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 start_ray(None)
 group = WorkerGroup(GroupSettings(data, folder, folder + "/ray", 1, 1, 0.0, retries=2))
@@ -67,8 +67,8 @@ ray.shutdown()
 
 HELPLESS = """
 import json, sys, ray
-from sweeps.cluster import start_ray
-from sweeps.workers import GroupSettings, WorkerGroup
+from sweeps.execution.ray_cluster import start_ray
+from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 start_ray(None)
 for dataset, storage in (("no/such/data", folder + "/ray"), (data, folder + "/file/ray")):

@@ -5,7 +5,7 @@ import torch
 from hypothesis import settings
 
 from tce_core.config import TrialConfig
-from tce_core.data.streets import make_streets
+from tce_core.data.streets.dataset import make_streets
 
 # A time limit per example would measure the machine: the first call of an operator can take seconds.
 settings.register_profile("tce_core", deadline=None)

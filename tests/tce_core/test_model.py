@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tce_core import VOID
-from tce_core.data.batches import normalise
+from tce_core.batches import normalise
 from tce_core.errors import UserError
 from tce_core.inference import evaluate, predict
 from tce_core.model import build_model, check_encoder

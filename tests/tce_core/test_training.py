@@ -14,7 +14,7 @@ from torch import nn
 
 from tce_core import distributed
 from tce_core.checkpoint import export_weights, read_checkpoint, save_checkpoint
-from tce_core.data.streets import make_streets
+from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.losses import LOSSES
 from tce_core.results import EpochResult

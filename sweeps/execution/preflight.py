@@ -1,0 +1,61 @@
+"""What is tried before the first trial: that models can be built, and for `--dry-run` one step of training."""
+
+import time
+
+from search_spaces.space import parse_space
+from sweeps.reporting.terminal import wide_console
+from sweeps.storage.plan import Plan
+from tce_core.data.dataset import Dataset
+
+CHECKED = ("encoder", "encoder_weights", "output_stride", "batch_size")
+"""Settings that may turn out to be impossible only when a model is built or a batch shared out."""
+
+
+def preflight(plan: Plan, data: Dataset) -> None:
+    """Build every model once and share out every batch size, so that bad settings fail now, not later.
+
+    Raises:
+        UserError: an encoder, weights or a batch size that cannot be used.
+    """
+    from tce_core.model import build_model
+    from tce_core.training import share_of_batch
+
+    space = parse_space(plan.space, plan.space_file)
+    searched = {name: space.space[name] for name in CHECKED if name in space.space}
+    variants = space.model_copy(update={"space": searched}).grid()
+    configs = [space.config(settings) for settings in (*space.baselines.values(), *variants)]
+    for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():
+        build_model(config, data.num_classes)
+    for batch_size in {config.batch_size for config in configs}:
+        share_of_batch(batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
+
+
+def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
+    """Print what would be done, after training one real step here."""
+    from tce_core.training import Run, default_device
+
+    console = wide_console()
+    space = parse_space(plan.space, plan.space_file)
+    config = space.config(next(iter(space.baselines.values()), {}))
+    run = Run(config, data, default_device())
+    started = time.perf_counter()
+    loss = run.step(0)
+    seconds = time.perf_counter() - started
+    run.close()
+    trials = len(space.baselines) + plan.trials + plan.confirming
+    grid = f"; a grid of {len(space.grid())} points" if plan.sampler == "grid" else ""
+    halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} go on"
+    lines = {
+        "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
+        "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
+        "space": f"{space.size()} ({plan.sampler}{grid})",
+        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirming} confirming: "
+        f"{trials} of {config.epochs} epochs of {run.steps} steps",
+        "halving": halving if plan.rungs else "none: every configuration is trained to its end",
+        "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "
+        f"{plan.gpus_per_worker:g} GPUs",
+        "one step": f"loss {loss:.3f} in {seconds:.2f} s on {run.device} (the first; later ones are faster)",
+        "config": config.model_dump_json(),
+    }
+    for key, text in lines.items():
+        console.print(f"{key:<10} {text}", highlight=False, soft_wrap=True)

@@ -1,0 +1,255 @@
+"""The trade-off, drawn: every trial, the front, the baselines, the recommended point, and what was stopped early.
+
+One picture, two media: `front_figure` is interactive (plotly), `save_front_png` is for print (matplotlib). What is
+drawn where is worked out once, in plain numbers, for both.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from itertools import cycle
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import plotly.graph_objects as go
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sweeps.reporting.labels import Spot, place_labels, points_along
+
+# Okabe and Ito's colours, which stay apart under every common colour blindness.
+GREY, BLUE, VERMILLION, BLACK = "#999999", "#0072B2", "#D55E00", "#000000"
+BASELINES = [("square", "#009E73"), ("diamond", "#CC79A7"), ("triangle-up", "#E69F00"), ("triangle-down", BLACK)]
+MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "star": "*"}
+FONT = 11
+PIXELS = 4 / 3  # CSS pixels in a typographic point
+WIDTH, HEIGHT = 1000, 680  # of the whole figure, in CSS pixels (plotly) or hundredths of an inch (matplotlib)
+MARGIN = {"l": 90, "r": 30, "t": 60, "b": 140}
+
+Limits = tuple[float, float]
+Polyline = tuple[list[float], list[float]]  # x and y; NaN lifts the pen
+
+
+@dataclass(frozen=True)
+class FrontPoint:
+    """One trial as the picture needs it. `x` is better when higher; both objectives are fractions in [0, 1]."""
+
+    number: int
+    role: Literal["search", "baseline"]
+    label: str
+    x: float
+    y: float
+    on_front: bool = False
+    recommended: bool = False
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the interactive picture shows under the pointer, line by line."""
+    interval_x: tuple[float, float] | None = None
+    interval_y: tuple[float, float] | None = None
+    """Lower and upper end of the 95% confidence interval, as of `interval_x`."""
+    stopped: bool = False
+    """Before its full budget: it is no candidate, and is shown by what it measured last."""
+
+
+def front_figure(
+    points: Sequence[FrontPoint],
+    title: str,
+    x_name: str = "mIoU",
+    y_name: str = "worst-class IoU",
+    y_minimize: bool = False,
+) -> go.Figure:
+    """The interactive picture; points that are not finite are left out, and no points make an empty picture."""
+    points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
+    x_limits, y_limits = _limits(points)
+    curve = _staircase(points, x_limits, y_limits, y_minimize)
+    figure = go.Figure(layout=_plotly_layout(title, _axis_title(x_name), _axis_title(y_name, y_minimize)))
+    figure.update_layout(xaxis_range=x_limits, yaxis_range=y_limits)
+    for name, color, (x, y) in _lines(points, curve):
+        figure.add_scatter(x=x, y=y, mode="lines", name=name, hoverinfo="skip", line={"color": color, "width": 1.5})
+    for layer in _layers(points, x_limits, y_limits):
+        edge = {"color": layer.color if layer.hollow else BLACK, "width": layer.edge}
+        style = {"color": layer.color, "size": PIXELS * layer.size, "opacity": layer.opacity, "line": edge}
+        dots = figure.add_scatter(x=[p.x for p in layer.points], y=[p.y for p in layer.points], mode="markers").data[-1]
+        dots.update(name=escape(layer.name), marker={"symbol": layer.symbol + "-open" * layer.hollow, **style})
+        dots.update(hoverinfo="text", hovertext=[_hover(point, x_name, y_name) for point in layer.points])
+    room = WIDTH - MARGIN["l"] - MARGIN["r"], HEIGHT - MARGIN["t"] - MARGIN["b"]
+    line = {"arrowhead": 0, "arrowwidth": 1, "arrowcolor": GREY, "standoff": 7, "bgcolor": "rgba(255,255,255,0.8)"}
+    for label, at, (right, up) in _labels(points, curve, x_limits, y_limits, room, FONT * PIXELS):
+        figure.add_annotation(x=at[0], y=at[1], ax=right, ay=-up, text=escape(label), **line)
+    return figure
+
+
+def save_front_png(
+    points: Sequence[FrontPoint],
+    path: Path,
+    title: str,
+    x_name: str = "mIoU",
+    y_name: str = "worst-class IoU",
+    y_minimize: bool = False,
+) -> None:
+    """The same picture as a PNG file of 2000 x 1360 pixels."""
+    points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
+    x_limits, y_limits = _limits(points)
+    curve = _staircase(points, x_limits, y_limits, y_minimize)
+    figure, axes = _matplotlib_axes(title, _axis_title(x_name), _axis_title(y_name, y_minimize))
+    axes.set(xlim=x_limits, ylim=y_limits)
+    for name, color, (x, y) in _lines(points, curve):
+        axes.plot(x, y, color=color, lw=1.2, label=name)
+    for layer in _layers(points, x_limits, y_limits):
+        x, y = [point.x for point in layer.points], [point.y for point in layer.points]
+        fill, edge = ("none", layer.color) if layer.hollow else (layer.color, BLACK)
+        (dots,) = axes.plot(x, y, MARKERS[layer.symbol], label=layer.name, color=layer.color, alpha=layer.opacity)
+        dots.set(ms=layer.size, mfc=fill, mec=edge, mew=layer.edge)
+    if points:
+        legend = figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=FONT)
+        for entry in legend.get_texts():
+            entry.set_parse_math(False)
+    figure.draw_without_rendering()  # only now is it known how large the axes are
+    box = axes.get_window_extent()
+    room = box.width * 72 / figure.dpi, box.height * 72 / figure.dpi  # typographic points, like the font
+    line = {"arrowstyle": "-", "color": GREY, "shrinkA": 0, "shrinkB": 5}
+    pad = {"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.8}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": FONT, "parse_math": False}
+    for label, at, offset in _labels(points, curve, x_limits, y_limits, room, FONT):
+        axes.annotate(label, at, offset, textcoords="offset points", arrowprops=line, bbox=pad, **text)
+    figure.savefig(path)
+
+
+class _Layer(NamedTuple):
+    name: str
+    points: list[FrontPoint]
+    symbol: str
+    color: str
+    size: float  # typographic points
+    hollow: bool = False  # baselines on the same spot can then all be seen
+    edge: float = 0.0
+    opacity: float = 1.0
+
+
+def _layers(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits) -> list[_Layer]:
+    """The groups of markers, from the back to the front; a baseline's shape comes round again when they run out."""
+    dots, baselines = ([p for p in points if p.role == role and not p.stopped] for role in ("search", "baseline"))
+    early = [p for p in points if p.stopped]
+    beyond = sum(not (x_limits[0] <= p.x <= x_limits[1] and y_limits[0] <= p.y <= y_limits[1]) for p in early)
+    name = "stopped early" + f" ({beyond} out of view)" * bool(beyond)
+    layers = [
+        _Layer(name, early, "circle", GREY, 5, hollow=True, edge=1, opacity=0.7),
+        _Layer("trial", [p for p in dots if not p.on_front], "circle", GREY, 6, opacity=0.6),
+        _Layer("trial on the front", [p for p in dots if p.on_front], "circle", BLUE, 7),
+    ]
+    for point, (symbol, color) in zip(baselines, cycle(BASELINES), strict=False):
+        layers.append(_Layer(point.label, [point], symbol, color, 9, hollow=True, edge=2))
+    layers.append(_Layer("recommended", [p for p in points if p.recommended], "star", VERMILLION, 16, edge=0.8))
+    return [layer for layer in layers if layer.points]
+
+
+def _lines(points: Sequence[FrontPoint], curve: Polyline) -> list[tuple[str, str, Polyline]]:
+    """Name, colour and course of the lines behind the markers."""
+    lines = [("95% interval", GREY, _bars(points)), ("Pareto front", BLUE, curve)]
+    return [line for line in lines if line[2][0]]
+
+
+def _limits(points: Sequence[FrontPoint]) -> tuple[Limits, Limits]:
+    """The ranges of the two axes: all points and intervals, with room around them.
+
+    Trials that were stopped after few epochs may lie far from the others. So that these are not squeezed into a corner,
+    an axis is lengthened for the stopped ones to either side by what it spans without them, and no further.
+    """
+
+    def limits(values: list[float], early: list[float]) -> Limits:
+        low, high = min(values or early, default=0.0), max(values or early, default=1.0)
+        span = max(high - low, 0.1)
+        inside = [value for value in early if low - span <= value <= high + span]
+        low, high = min([low, *inside]), max([high, *inside])
+        room = max(0.08 * (high - low), 0.01)
+        return low - room, high + room
+
+    full, early = [p for p in points if not p.stopped], [p for p in points if p.stopped]
+    x = [end for p in full for end in (p.x, *(p.interval_x or ()))]
+    y = [end for p in full for end in (p.y, *(p.interval_y or ()))]
+    return limits(x, [p.x for p in early]), limits(y, [p.y for p in early])
+
+
+def _staircase(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits, y_minimize: bool) -> Polyline:
+    """The border of what the front dominates, from edge to edge of the picture.
+
+    Between two front points it keeps the *worse* of the two in each objective: no trial has reached beyond it.
+    """
+    front = sorted({(p.x, p.y) for p in points if p.on_front})
+    if not front:
+        return [], []
+    x, y = [x_limits[0]], [front[0][1]]
+    for here, level in front:
+        x += [x[-1], here]
+        y += [level, level]
+    return [*x, x[-1]], [*y, y_limits[1] if y_minimize else y_limits[0]]
+
+
+def _bars(points: Sequence[FrontPoint]) -> Polyline:
+    """The intervals as lines from end to end: a percentile interval need not hold its point, so no plus and minus."""
+    shown = [p for p in points if p.on_front or p.recommended or _is_baseline(p)]
+    ends = [(x, p.y) for p in shown if p.interval_x for x in (*p.interval_x, math.nan)]
+    ends += [(p.x, y) for p in shown if p.interval_y for y in (*p.interval_y, math.nan)]
+    return [x for x, _ in ends], [y for _, y in ends]
+
+
+def _labels(
+    points: Sequence[FrontPoint], curve: Polyline, x_limits: Limits, y_limits: Limits, room: Spot, font: float
+) -> list[tuple[str, Spot, Spot]]:
+    """Text, point and offset of each label, the recommended first; `room` is the size of the axes, as `font`."""
+
+    def place(x: float, y: float) -> Spot:
+        across, up = (x - x_limits[0]) / (x_limits[1] - x_limits[0]), (y - y_limits[0]) / (y_limits[1] - y_limits[0])
+        return across * room[0], up * room[1]
+
+    names: dict[Spot, list[str]] = {}  # points on the same spot share a label
+    for point in sorted(points, key=lambda p: not p.recommended):
+        if point.recommended or _is_baseline(point):
+            names.setdefault((point.x, point.y), []).append(point.label)
+    texts = [", ".join(labels) for labels in names.values()]
+    border = points_along([place(x, y) for x, y in zip(*curve, strict=True)], step=font)
+    obstacles = [place(p.x, p.y) for p in points] + border
+    offsets = place_labels([place(*spot) for spot in names], texts, obstacles, room, font)
+    return list(zip(texts, names, offsets, strict=True))
+
+
+def _is_baseline(point: FrontPoint) -> bool:
+    """To be compared with: one that was stopped is not."""
+    return point.role == "baseline" and not point.stopped
+
+
+def _axis_title(name: str, minimize: bool = False) -> str:
+    return f"{name} (fraction, {'lower' if minimize else 'higher'} is better)"
+
+
+def _hover(point: FrontPoint, x_name: str, y_name: str) -> str:
+    lines = [f"<b>trial {point.number}</b> {escape(point.label)}"]
+    for name, value, interval in ((x_name, point.x, point.interval_x), (y_name, point.y, point.interval_y)):
+        ends = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
+        lines.append(f"{escape(name)} {value:.4f}{ends}")
+    return "<br>".join([*lines, *(f"{escape(key)}: {escape(text)}" for key, text in point.details.items())])
+
+
+def _plotly_layout(title: str, x_title: str, y_title: str) -> go.Layout:
+    return go.Layout(
+        {"width": WIDTH, "height": HEIGHT, "margin": MARGIN},
+        template="simple_white",
+        title={"text": escape(title), "x": 0.5, "font": {"size": (FONT + 3) * PIXELS}},
+        font={"size": FONT * PIXELS, "color": BLACK},
+        xaxis={"title": escape(x_title), "showgrid": True},
+        yaxis={"title": escape(y_title), "showgrid": True},
+        legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.16, "yanchor": "top"},
+    )
+
+
+def _matplotlib_axes(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
+    """A figure of its own, without pyplot: nothing is registered anywhere, so it may be drawn in any thread."""
+    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=FONT + 4, parse_math=False)
+    axes.set_xlabel(x_title, fontsize=FONT + 2, parse_math=False)
+    axes.set_ylabel(y_title, fontsize=FONT + 2, parse_math=False)
+    axes.tick_params(labelsize=FONT)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes

@@ -1,0 +1,168 @@
+"""What a person sees while a sweep runs and when it ends."""
+
+import time
+from collections.abc import Sequence
+
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from sweeps.storage.objectives import Measure
+from sweeps.storage.record import Record
+from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.outcome import Choice, Outcome
+from sweeps.strategy.search import Search
+
+
+class View:
+    """Live progress: a line for each trial that ends, and on a terminal a bar over the epochs of the whole sweep."""
+
+    def __init__(self, search: Search, class_names: Sequence[str], console: Console) -> None:
+        self.search, self.record, self.class_names, self.console = search, search.record, class_names, console
+        self.started = time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.bar: TaskID = self.progress.add_task("starting workers", total=search.epochs_expected, left="")
+        self.resumed_at = self.record.epochs
+        self.running: set[int] = set()
+
+    def __enter__(self) -> "View":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def trial_started(self, number: int) -> None:
+        self.running.add(number)
+
+    def epoch_done(self, number: int) -> None:
+        done, expected = self.record.epochs, self.search.epochs_expected
+        pace = (time.monotonic() - self.started) / max(1, done - self.resumed_at)
+        left = pace * max(0, expected - done)
+        if self.record.plan.max_hours is not None:
+            left = min(left, max(0.0, 3600 * self.record.plan.max_hours - self.search.budget.seconds))
+        trials = ", ".join(str(n) for n in sorted(self.running))
+        self.progress.update(
+            self.bar, completed=done, total=expected, description=f"trial {trials}", left=f"about {_minutes(left)} left"
+        )
+
+    def trial_ended(self, number: int) -> None:
+        self.running.discard(number)
+        trial = self.record[number]
+        clock = _minutes(time.monotonic() - self.started)
+        head = f"[dim]{clock:>7}[/]  {number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
+        if trial.state == TrialState.FAIL:
+            text = f"{head}  [red]failed[/]: {escape(trial.short_reason)}"
+        else:
+            report = trial.last.report
+            worst = f"{report.worst_iou:.3f} ({escape(self.class_names[report.worst_class])})"
+            note = f"  [dim]stopped after epoch {trial.epoch}[/]" if trial.stopped else ""
+            text = f"{head}  mIoU {report.miou:.3f}  worst {worst}{note}"
+        self.progress.console.print(text, highlight=False, soft_wrap=True)
+
+
+def summary(search: Search, class_names: Sequence[str], console: Console) -> None:
+    """The front, the recommended configuration beside the baseline, how both did with fresh seeds, what it took."""
+    outcome = search.outcome
+    choice = outcome.choose()
+    trials = outcome.front()
+    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
+    for trial in trials:
+        mark = "recommended" if choice is not None and trial.number == choice.trial.number else ""
+        _add(table, trial, class_names, mark)
+    console.print(table)
+    if choice is not None:
+        table = _table("Recommended, beside the baseline")
+        beside = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
+        for compared, what in [(choice.trial, "recommended"), *beside]:
+            assert compared is not None
+            for one in [compared, *outcome.repetitions(compared)]:
+                _add(table, one, class_names, f"{what}, seed {one.config['seed']}")
+        console.print(table)
+        console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
+    console.print(spending(search), highlight=False, markup=False, soft_wrap=True)
+
+
+def spending(search: Search) -> str:
+    """What the sweep took, and why the search ended early if it did."""
+    text = spent(search.record)
+    return f"{text} Ended early: {search.record.closed}." if search.record.closed else text
+
+
+def spent(record: Record) -> str:
+    """The epochs that were spent, beside what as many trials would have cost at full length."""
+    trials = [trial for trial in record.trials() if trial.results]
+    full = sum(trial.config["epochs"] for trial in trials)
+    stopped = sum(trial.stopped for trial in trials)
+    text = f"Spent {record.epochs} epochs on {len(trials)} trials; all at full length would have been {full}"
+    return text + (f" ({record.epochs / full:.0%}; {stopped} stopped early)." if full else ".")
+
+
+def verdict(choice: Choice, outcome: Outcome) -> str:
+    """What choosing the recommended configuration gains and costs; by the fresh seeds, where there are any."""
+    if choice.baseline is None:
+        return "There is no baseline to compare with."
+    if choice.trial.number == choice.baseline.number:
+        return "No searched configuration beat the baseline within the allowance: the baseline itself is recommended."
+    objectives = outcome.objectives
+    lead, guard = (_mean_gain(choice, outcome, measure) for measure in (objectives.lead, objectives.guard))
+    seeds = len(outcome.repetitions(choice.trial))
+    basis = f"mean over {seeds} fresh seed{'s' * (seeds > 1)}" if seeds else "one seed, the one it was chosen by"
+    return (
+        f"Against {choice.baseline.label} ({basis}): {objectives.lead.title} {lead:+.3f}, "
+        f"{objectives.guard.title} {guard:+.3f} (allowed: {-objectives.allowance:+.3f})."
+    )
+
+
+def _mean_gain(choice: Choice, outcome: Outcome, measure: Measure) -> float:
+    def value(trial: TrialRecord) -> float:
+        again = outcome.repetitions(trial) or [trial]
+        return sum(measure.of(t.last.report) for t in again) / len(again)
+
+    assert choice.baseline is not None
+    return value(choice.trial) - value(choice.baseline)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", justify="right")
+    table.add_column("configuration", overflow="fold")
+    for name in ("mIoU", "worst IoU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("worst class", no_wrap=True)
+    table.add_column("std", justify="right", no_wrap=True)
+    table.add_column("epochs", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    return table
+
+
+def _add(table: Table, trial: TrialRecord, class_names: Sequence[str], note: str) -> None:
+    report = trial.last.report
+    worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
+    label = escape(trial.label.split(" seed=")[0])
+    table.add_row(
+        str(trial.number), label, f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}", str(trial.epoch), note
+    )
+
+
+def _minutes(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def wide_console() -> Console:
+    """The terminal; in a file or a pipe, lines wide enough that tables need not be folded."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)

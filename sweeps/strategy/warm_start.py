@@ -1,0 +1,75 @@
+"""Where a search begins, if not in the dark: the front of an earlier sweep, or settings somebody wrote down."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search_spaces.space import Choices, Range, Space, read_yaml
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
+from tce_core.config import parse_config
+from tce_core.errors import UserError
+
+
+def warm_start(source: str, storage: str, space: Space) -> list[dict[str, Any]]:
+    """The configurations to try first.
+
+    Args:
+        source: the name of a sweep in `storage`, whose front is taken, best guard first; or a YAML file: one exported
+            from a sweep, or a list of settings such as `{loss: class_tilt, t: 1, lr: 0.01}`.
+
+    Raises:
+        UserError: no such sweep or file, or a configuration that is not in the space; the message says where.
+    """
+    found = from_file(Path(source)) if Path(source).suffix in (".yaml", ".yml") else from_sweep(source, storage)
+    chosen: list[dict[str, Any]] = []
+    for place, settings in enumerate(found, start=1):
+        params = within(space, settings, f"--warm-start {source}: configuration {place}")
+        if params not in chosen:
+            chosen.append(params)
+    return chosen
+
+
+def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
+    record = Record.load(storage, name)
+    objectives = record.plan.objectives
+    front = [trial for trial in Outcome(record, objectives).front() if trial.role == "search"]
+    if not front:
+        raise UserError(f"--warm-start {name}: no searched configuration is on that sweep's front")
+    return [trial.config for trial in sorted(front, key=lambda trial: -objectives.guard.of(trial.last.report))]
+
+
+def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
+    content = read_yaml(path, f"--warm-start {path}")
+    if isinstance(content, dict) and isinstance(content.get("trial"), dict):
+        return [content["trial"]]
+    if isinstance(content, list) and content and all(isinstance(settings, dict) for settings in content):
+        return content
+    raise UserError(f"--warm-start {path}: neither an exported configuration nor a list of settings")
+
+
+def within(space: Space, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Of `settings` what the space searches; what it does not is as the space has it.
+
+    Raises:
+        UserError: a value is missing, or lies outside its dimension; or there is a key that no configuration has.
+    """
+    parse_config({name: value for name, value in settings.items() if name not in space.space}, where)
+    params: dict[str, Any] = {}
+    for name, dimension in space.space.items():
+        if not dimension.active(params):
+            continue
+        if name not in settings:
+            raise UserError(f"{where}: '{name}' is missing; the space searches {space.size()}")
+        value = settings[name]
+        if not contains(dimension, value):
+            raise UserError(f"{where}: {name} = {value!r} is outside the space: {space.size()}")
+        params[name] = value
+    return params
+
+
+def contains(dimension: Range | Choices, value: Any) -> bool:
+    if isinstance(dimension, Choices):
+        return value in dimension.choices
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and dimension.low <= value <= dimension.high

@@ -1,0 +1,199 @@
+"""`sweeps.execution.mailbox`: every order is answered once, whatever becomes of the workers. Driven without Ray."""
+
+import asyncio
+
+import pytest
+
+from sweeps.execution.mailbox import STOP, Mailbox, Order
+
+
+def order(serial, trial=0, epoch=1):
+    return Order(serial, trial, {"lr": 0.1}, epoch)
+
+
+def run(scenario):
+    """Run a coroutine; a hang is a failure."""
+    return asyncio.run(asyncio.wait_for(scenario, timeout=20))
+
+
+async def settle():
+    """Let every task that can go on go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_an_order_reaches_the_worker_and_its_answer_the_slot():
+    async def scenario():
+        box = Mailbox(retries=2)
+        asked = asyncio.create_task(box.ask(order(1)))
+        taken = await box.take(0)
+        assert taken == order(1)
+        await settle()
+        assert not asked.done()
+        await box.reply(1, {"result": "done"})
+        assert await asked == {"result": "done"}
+
+    run(scenario())
+
+
+def test_a_worker_may_come_before_the_order():
+    async def scenario():
+        box = Mailbox(retries=2)
+        await box.join()
+        waiting = asyncio.create_task(box.take(0))
+        await settle()
+        assert not waiting.done()
+        asked = asyncio.create_task(box.ask(order(1)))
+        assert await waiting == order(1)
+        await box.reply(1, {"result": "done"})
+        await asked
+
+    run(scenario())
+
+
+def test_a_worker_gets_each_order_once_and_in_turn():
+    async def scenario():
+        box, served = Mailbox(retries=2), []
+
+        async def worker():
+            done = 0
+            while (one := await box.take(done)) != STOP:
+                done = one.serial
+                served.append(one)
+                await box.reply(one.serial, {"epoch": one.epoch})
+
+        serving = asyncio.create_task(worker())
+        answers = [await box.ask(order(serial, trial=serial // 2, epoch=serial)) for serial in range(1, 7)]
+        await box.stop()
+        await serving
+        assert served == [order(serial, trial=serial // 2, epoch=serial) for serial in range(1, 7)]
+        assert answers == [{"epoch": serial} for serial in range(1, 7)]
+
+    run(scenario())
+
+
+def test_all_ranks_get_the_same_orders():
+    async def scenario():
+        box, seen = Mailbox(retries=2), {0: [], 1: [], 2: []}
+
+        async def worker(rank):
+            if rank == 0:
+                await box.join()
+            done = 0
+            while (one := await box.take(done)) != STOP:
+                done = one.serial
+                seen[rank].append(one)
+                if seen[0] == seen[1] == seen[2]:  # as a collective would: all are here
+                    await box.reply(one.serial, {})
+
+        workers = [asyncio.create_task(worker(rank)) for rank in seen]
+        for serial in range(1, 5):
+            await box.ask(order(serial))
+        await box.stop()
+        await asyncio.gather(*workers)
+        assert seen[0] == seen[1] == seen[2] == [order(serial) for serial in range(1, 5)]
+
+    run(scenario())
+
+
+def test_the_group_that_replaces_a_lost_one_finds_its_order():
+    async def scenario():
+        box = Mailbox(retries=2)
+        asked = asyncio.create_task(box.ask(order(1)))
+        assert await box.take(0) == order(1)  # and this group dies
+        for _ in range(2):
+            await box.join()
+            assert await box.take(0) == order(1)
+        await box.reply(1, {"result": "done"})
+        assert await asked == {"result": "done"}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_an_order_that_costs_more_groups_than_allowed_is_answered_with_an_error(retries):
+    async def scenario():
+        box = Mailbox(retries)
+        asked = asyncio.create_task(box.ask(order(1, epoch=7)))
+        await settle()
+        for _ in range(retries):
+            await box.take(0)
+            await box.join()
+            await settle()
+            assert not asked.done()
+        await box.take(0)
+        await box.join()
+        answer = await asked
+        assert answer == {"error": f"its workers died {retries + 1} times in epoch 7"}
+        # The group that brought the bad news is ready for the next trial, which starts with a clean slate.
+        following = asyncio.create_task(box.ask(order(2, trial=1)))
+        assert await box.take(0) == order(2, trial=1)
+        await box.reply(2, {"result": "fine"})
+        assert await following == {"result": "fine"}
+        assert box.groups_lost == 0
+
+    run(scenario())
+
+
+def test_losses_are_counted_for_each_epoch_anew():
+    async def scenario():
+        box = Mailbox(retries=1)
+        for serial in range(1, 4):
+            asked = asyncio.create_task(box.ask(order(serial, epoch=serial)))
+            await box.take(serial - 1)
+            await box.join()  # one group lost in every epoch
+            await box.take(0)
+            await box.reply(serial, {"epoch": serial})
+            assert await asked == {"epoch": serial}
+
+    run(scenario())
+
+
+def test_a_group_that_never_took_the_order_is_not_counted():
+    """A group may be replaced while it idles; that is no trial's doing."""
+
+    async def scenario():
+        box = Mailbox(retries=0)
+        await box.join()
+        await box.join()
+        asked = asyncio.create_task(box.ask(order(1)))
+        await settle()
+        await box.join()
+        assert await box.take(0) == order(1)
+        await box.reply(1, {"result": "done"})
+        assert await asked == {"result": "done"}
+        await box.join()
+
+    run(scenario())
+
+
+def test_a_late_or_second_reply_is_dropped():
+    async def scenario():
+        box = Mailbox(retries=0)
+        first = asyncio.create_task(box.ask(order(1)))
+        await box.take(0)
+        await box.join()  # given up
+        assert "error" in await first
+        await box.reply(1, {"result": "late"})
+        second = asyncio.create_task(box.ask(order(2)))
+        await box.take(1)
+        await box.reply(1, {"result": "very late"})
+        await settle()
+        assert not second.done()
+        await box.reply(2, {"result": "right"})
+        await box.reply(2, {"result": "again"})
+        assert await second == {"result": "right"}
+
+    run(scenario())
+
+
+def test_stop_releases_everyone_who_waits_and_whoever_comes_later():
+    async def scenario():
+        box = Mailbox(retries=2)
+        waiting = [asyncio.create_task(box.take(done)) for done in (0, 0, 5)]
+        await settle()
+        await box.stop()
+        assert await asyncio.gather(*waiting) == [STOP] * 3
+        assert await box.take(0) == STOP
+
+    run(scenario())

@@ -1,0 +1,258 @@
+"""`sweeps.reporting.mlflow_view`: what MLflow shows of a record. Real Optuna and real MLflow, both on SQLite."""
+
+import json
+import math
+import sqlite3
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import yaml
+
+from sweeps.reporting.mlflow_store import Mirror, connect
+from sweeps.reporting.mlflow_view import SweepView, metric_keys
+from sweeps.reporting.tracking import EXPERIMENT, Tracking
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.pareto import hypervolume
+from tce_core.results import EpochResult
+from tests.sweeps.shown import (
+    FAIL,
+    NAMES,
+    OUTDONE,
+    PRUNED,
+    SPACE,
+    Sweep,
+    artifact,
+    history,
+    numbers,
+    parent,
+    rows,
+    runs,
+)
+
+
+def test_a_sweep_is_one_run_with_one_run_nested_for_each_trial(uri, storage):
+    sweep = Sweep(storage).run()
+    assert sweep.tracking(uri).sync()
+    top = parent(uri)
+    assert top.info.run_name == "streets-1"
+    assert top.info.status == "FINISHED"
+    assert top.data.params["objective"] == "worst_iou"
+    assert top.data.params["fingerprint"] == top.data.tags["fingerprint"] == "5eed" * 16
+    assert [(i.dataset.name, i.dataset.digest) for i in top.inputs.dataset_inputs] == [("streets", "5eed5eed5eed")]
+    nested = runs(uri, f"tags.mlflow.parentRunId = '{top.info.run_id}'")
+    assert len(nested) == 7
+    assert len(runs(uri)) == 8
+    run = next(run for run in nested if run.data.tags["trial"] == "2")
+    assert run.info.run_name == "002 t=1"
+    assert (run.data.tags["role"], run.data.tags["label"], run.data.tags["state"]) == ("search", "t=1", "COMPLETE")
+    config = sweep.record[2].config
+    assert run.data.params.keys() == config.keys()
+    assert all(yaml.safe_load(run.data.params[key]) == config[key] for key in ("loss", "t", "crop", "flip", "seed"))
+
+
+def test_each_epoch_is_written_with_all_its_figures(uri, storage):
+    sweep = Sweep(storage).run()
+    sweep.tracking(uri).sync()
+    (run,) = runs(uri, "tags.trial = '2'")
+    expected = sweep.record[2].last
+    for key, value in {
+        "miou": expected.report.miou,
+        "worst_iou": 0.30,
+        "worst_class": 3,
+        "std_iou": expected.report.std_iou,
+        "bottom25_iou": 0.30,
+        "miou_low": 0.47,
+        "miou_high": 0.50,
+        "worst_iou_low": 0.27,
+        "train_loss": 1 / 3,
+        "lr": 0.1 / 3,
+        "seconds": 2.5,
+        "iou/rider": 0.30,
+        "iou/traffic_light_2": expected.iou[2],
+    }.items():
+        steps = history(uri, run, key)
+        assert [step for step, _, _ in steps] == [1, 2, 3]
+        assert steps[-1][1] == pytest.approx(value)
+        assert [b[2] - a[2] for a, b in pairwise(steps)] == [2500, 2500]  # the seconds spent
+    assert "iou/traffic_light_1" not in run.data.metrics  # an absent class has no IoU, not 0
+    assert run.data.tags["worst_class"] == "rider"
+
+
+def test_class_names_make_metric_names_that_are_allowed_and_distinct():
+    assert metric_keys(["sky", "door;double door", "a b", "a/b", ".."]) == [
+        "iou/sky",
+        "iou/door_double_door",
+        "iou/a_b_2",
+        "iou/a_b_3",
+        "iou/_",
+    ]
+
+
+def test_pareto_and_recommended_are_searchable_and_follow_the_front(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    sweep.train(sweep.begin("baseline", "mcce"), 0.50, 0.10)
+    sweep.end(0)
+    assert numbers(uri, "tags.pareto = 'true' and tags.recommended = 'true'") == [0]
+    sweep.train(sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0}), 0.51, 0.12)
+    assert numbers(uri, "tags.pareto = 'true'") == [0]  # a trial joins when it is complete
+    sweep.end(1)
+    assert numbers(uri, "tags.pareto = 'true' and tags.recommended = 'true'") == [1]
+    assert numbers(uri, "tags.pareto = 'false'") == [0]
+    sweep.train(sweep.begin("search", "t=0", {"loss": "class_tilt", "t": 0.0}), 0.55, 0.11)
+    sweep.end(2)
+    assert numbers(uri, "tags.pareto = 'true'") == [t.number for t in sweep.outcome.front()] == [1, 2]
+    assert numbers(uri, "tags.recommended = 'true'") == [1]
+
+
+def test_a_failed_trial_says_why_and_a_confirming_one_of_what(uri, storage):
+    Sweep(storage).run().tracking(uri).sync()
+    (failed,) = runs(uri, "attributes.status = 'FAILED'")
+    assert failed.data.tags["trial"] == "4"
+    assert failed.data.tags["state"] == "FAIL"
+    assert failed.data.tags["reason"] == "the loss is not finite\nat step 3"
+    assert failed.data.tags["epochs"] == "1"
+    assert "pareto" not in failed.data.tags
+    (again,) = runs(uri, "tags.role = 'confirm'")
+    assert again.data.tags["of"] == "2"
+    assert "pareto" not in again.data.tags
+
+
+def test_a_stopped_trial_has_finished_but_is_no_candidate(uri, storage):
+    sweep = Sweep(storage).run()
+    sweep.tracking(uri).sync()
+    (run,) = runs(uri, "tags.state = 'PRUNED'")
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= run.info.start_time
+    tags = run.data.tags
+    assert (tags["trial"], tags["epochs"], tags["reason"]) == ("5", "1", OUTDONE)
+    assert "pareto" not in tags
+    assert run.data.params.keys() == sweep.record[5].config.keys()
+    assert [step for step, _, _ in history(uri, run, "miou")] == [1]
+    assert numbers(uri, "tags.epochs = '3'") == [0, 1, 2, 3, 6]
+    assert numbers(uri, "tags.epochs != '3' and tags.state != 'FAIL'") == [5]
+
+
+def test_epochs_follow_a_trial_as_it_trains(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    number = sweep.begin("baseline", "mcce")
+    assert "epochs" not in runs(uri, "tags.trial = '0'")[0].data.tags
+    for epoch in (1, 2):
+        sweep.train(number, 0.5, 0.1, epochs=[epoch])
+        assert runs(uri, "tags.trial = '0'")[0].data.tags["epochs"] == str(epoch)
+
+
+def test_the_note_says_what_was_spent_and_what_full_length_would_have_cost(uri, storage):
+    Sweep(storage).run().tracking(uri).sync()
+    note = parent(uri).data.tags["mlflow.note.content"]
+    # five trials of 3 epochs, and two of 1
+    assert "\n\nSpent 17 epochs on 7 trials; all at full length would have been 21 (81%; 1 stopped early).\n\n" in note
+
+
+def test_progress_is_in_the_order_of_epochs_spent_whatever_the_clock_said(uri, storage, tmp_path):
+    sweep = Sweep(storage)
+    values = {0: (0.5, 0.1), 1: (0.4, 0.3), 2: (0.6, 0.05)}
+    for number, (miou, worst) in values.items():
+        sweep.begin("search", f"#{number}", {"t": 1.0 + number})
+        sweep.train(number, miou, worst, epochs=[1])
+    stopped = sweep.begin("search", "#3", {"t": 4.0})
+    sweep.train(stopped, 0.9, 0.9, epochs=[1])
+    for number in (2, 0):
+        sweep.train(number, *values[number], epochs=[2, 3])
+        sweep.end(number)
+    sweep.end(stopped, PRUNED, OUTDONE)
+    sweep.train(1, *values[1], epochs=[2, 3])
+    sweep.end(1)
+    with sqlite3.connect(storage.removeprefix("sqlite:///")) as store:  # summer time ends, or a clock is corrected
+        clock = {2: "2026-01-01 12:00:00", 0: "2026-01-01 11:00:00", 1: "2026-01-01 11:30:00"}
+        for number, time_ in clock.items():
+            changed = store.execute("update trials set datetime_complete = ? where number = ?", (time_, number))
+            assert changed.rowcount == 1
+    record = Record.load(storage, "streets-1")
+    Tracking(record, Outcome(record, record.plan.objectives), NAMES, uri).sync()
+    ended = [[values[2]], [values[2], values[0]], [values[2], values[0], values[1]]]
+    steps = history(uri, parent(uri), "hypervolume")
+    assert [step for step, _, _ in steps] == [1, 2, 3]
+    assert [value for _, value, _ in steps] == pytest.approx([hypervolume(points, (0, 0)) for points in ended])
+    assert len({time for _, _, time in steps}) == 1  # the latest so far, never back
+    assert [(step, value) for step, value, _ in history(uri, parent(uri), "epochs_spent")] == [(1, 6), (2, 8), (3, 10)]
+
+
+def test_the_hypervolume_grows_in_the_order_in_which_trials_finish(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    values = {0: (0.5, 0.1), 1: (0.4, 0.3), 2: (0.6, 0.05)}
+    for number, (miou, worst) in values.items():
+        sweep.begin("search", f"#{number}", {"t": 1.0 + number})
+        sweep.train(number, miou, worst)
+    for number in (2, 0, 1):
+        sweep.end(number)
+    ended = [[values[2]], [values[2], values[0]], [values[2], values[0], values[1]]]
+    expected = [hypervolume(points, (0, 0)) for points in ended]
+    steps = history(uri, parent(uri), "hypervolume")
+    assert [step for step, _, _ in steps] == [1, 2, 3]
+    assert [value for _, value, _ in steps] == pytest.approx(expected)
+    assert parent(uri).data.metrics["best_worst_iou"] == pytest.approx(0.3)
+    assert parent(uri).data.metrics["best_trial"] == 1
+
+
+def test_the_files_of_a_sweep(uri, storage, tmp_path):
+    sweep = Sweep(storage).run()
+    best = tmp_path / "best.yaml"
+    tracking = sweep.tracking(uri, best_path=best)
+    tracking.sync()  # it is written at the end, so at first it is not there
+    best.write_text("trial: {t: 1.0}\n")
+    tracking.sweep_ended("FINISHED")
+    client, run = connect(uri), parent(uri)
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert files == {"best.yaml", "environment.json", "front.html", "front.json", "front.png", "space.yaml"}
+    assert (tmp_path / "mlartifacts" / run.info.run_id / "artifacts" / "front.png").is_file()
+    assert artifact(uri, "best.yaml") == best.read_text()
+    assert yaml.safe_load(artifact(uri, "space.yaml")) == SPACE
+    environment = json.loads(artifact(uri, "environment.json"))
+    assert environment["packages"]["torch"] == "2.6"
+    page = artifact(uri, "front.html")
+    assert "<script src=" not in page  # it shows without a network
+    assert "95% interval" in page
+    assert "`t=1`" in run.data.tags["mlflow.note.content"]
+    assert "| rider " in run.data.tags["mlflow.note.content"]
+
+
+def test_the_front_is_a_table_in_mlflow(uri, storage, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # `load_table` looks nowhere else
+    sweep = Sweep(storage).run()
+    sweep.tracking(uri).sync()
+    run = parent(uri)
+    table = connect(uri).load_table(run.info.experiment_id, "front.json", [run.info.run_id])
+    assert list(table["number"]) == [3, 2, 0, 1, 5]  # the front first, by mIoU, and last what was stopped
+    assert list(table["state"]) == ["complete"] * 4 + ["stopped"]
+    assert list(table["epochs"]) == [3, 3, 3, 3, 1]
+    assert list(table["on_front"]) == [True, True, False, False, False]
+    assert list(table["recommended"]) == [False, True, False, False, False]
+    assert list(table["worst_class"]) == ["rider"] * 5
+    assert table["worst_iou"].tolist() == pytest.approx([0.12, 0.30, 0.10, 0.08, 0.30])
+    assert list(table["loss"]) == ["class_tilt", "class_tilt", "mcce", "class_tilt", "class_tilt"]
+    assert np.isnan(table["t"][2])  # a baseline was not searched
+    assert {"miou", "std_iou", "bottom25_iou", "label", "role"} <= set(table.columns)
+
+
+def test_a_trial_without_any_class_is_shown_and_does_not_hide_the_others(uri, storage):
+    sweep = Sweep(storage)
+    nothing = EpochResult(1, math.inf, 0.1, (math.nan,) * 4, {}, None, 2.0, 0.5)
+    sweep.record.add_epoch(sweep.begin("baseline", "mcce"), nothing, 1.0)
+    sweep.end(0, FAIL, "the objectives are not finite after epoch 1")
+    sweep.train(sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0}), 0.49, 0.3)
+    sweep.end(1)
+    assert sweep.tracking(uri).sync()
+    before = rows(uri)
+    assert sweep.tracking(uri).sync()
+    assert rows(uri) == before
+    (failed,) = runs(uri, "attributes.status = 'FAILED'")
+    assert failed.data.metrics == {"lr": 0.1, "seconds": 2.5}
+    read = Mirror(SweepView(sweep.outcome, NAMES), uri, EXPERIMENT)
+    assert read.runs[0].marks == {("seconds", 1)}  # known to be there, so not even tried again
+    assert read.runs[1].marks == {("seconds", epoch) for epoch in (1, 2, 3)}
+    assert numbers(uri, "tags.pareto = 'true'") == [1]

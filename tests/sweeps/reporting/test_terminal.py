@@ -1,0 +1,175 @@
+"""`sweeps.reporting.terminal`: the lines that a sweep prints, and how long it says that it will take."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from sweeps.reporting.terminal import View, spending, summary
+from tests.sweeps.searching import ALONE, EPOCHS, result, train
+
+NAMES = ("road", "rider", "wall", "pole")
+
+
+class Screen:
+    """A console, and what can be read on it."""
+
+    def __init__(self, terminal=False):
+        self.file = io.StringIO()
+        self.console = Console(file=self.file, width=140, force_terminal=terminal, force_interactive=terminal)
+
+    @property
+    def lines(self):
+        """Without the blanks that align them."""
+        return [" ".join(line.split()) for line in self.file.getvalue().splitlines()]
+
+
+def ended(search, trial, *measures, error=None, names=NAMES):
+    """The lines that are printed when a trial ends."""
+    screen = Screen()
+    with View(search, names, screen.console) as view:
+        view.trial_started(trial.number)
+        if error is None:
+            train(search, trial, *measures)
+        else:
+            search.trial_done(trial.number, error)
+        view.trial_ended(trial.number)
+    return [re.sub(r"^\d+:\d\d ", "", line) for line in screen.lines]  # the time since the start
+
+
+def test_a_complete_trial_is_a_line_with_its_measures(begin):
+    search = begin()
+    assert ended(search, search.next(), (0.5, 0.1)) == ["0 baseline mcce mIoU 0.500 worst 0.100 (rider)"]
+
+
+def test_a_stopped_trial_says_after_which_epoch(begin):
+    search = begin(space=ALONE, confirm=0, rungs=(2,))
+    first, second = search.next(), search.next()
+    assert ended(search, first, (0.5, 0.1)) == [f"0 search {first.label} mIoU 0.500 worst 0.100 (rider)"]
+    measures = [(0.1, 0.01), (0.4, 0.05)]
+    line = f"1 search {second.label} mIoU 0.400 worst 0.050 (rider) stopped after epoch 2"
+    assert ended(search, second, *measures) == [line]
+
+
+def test_a_failed_trial_says_why(begin):
+    search = begin()
+    assert ended(search, search.next(), error="the loss is not finite") == [
+        "0 baseline mcce failed: the loss is not finite"
+    ]
+
+
+def test_brackets_are_text_and_no_markup(begin):
+    """Rich would raise for the first and swallow the second."""
+    baselines = {"a [/b]": {"loss": "mcce"}, "[red]c": {"loss": "focal"}}
+    search = begin(space={**ALONE, "baselines": baselines}, trials=1, confirm=0)
+    assert ended(search, search.next(), (0.5, 0.1), names=["[/road]"] * 4) == [
+        "0 baseline a [/b] mIoU 0.500 worst 0.100 ([/road])"
+    ]
+    assert ended(search, search.next(), error="no file [/tmp/x] [red]y") == [
+        "1 baseline [red]c failed: no file [/tmp/x] [red]y"
+    ]
+    screen = Screen()
+    summary(search, ["[/road]"] * 4, screen.console)
+    assert "0 a [/b] 0.500 0.100 [/road] 0.267 4 recommended" in screen.lines
+
+
+def test_spending_is_set_against_full_length(begin):
+    search = begin(space=ALONE, confirm=0, trials=4, rungs=(2,))
+    assert spending(search) == "Spent 0 epochs on 0 trials; all at full length would have been 0."
+    train(search, search.next(), (0.5, 0.1))
+    assert (
+        spending(search) == "Spent 4 epochs on 1 trials; all at full length would have been 4 (100%; 0 stopped early)."
+    )
+    train(search, search.next(), (0.4, 0.05))
+    failing = search.next()
+    search.epoch_done(failing.number, result(1))
+    search.trial_done(failing.number, "diverged")
+    search.trial_done(search.next().number, "diverged at once")  # it cost nothing
+    text = "Spent 7 epochs on 3 trials; all at full length would have been 12 (58%; 1 stopped early)."
+    assert spending(search) == text
+    screen = Screen()
+    summary(search, NAMES, screen.console)
+    assert screen.lines[-1] == text
+
+
+def test_spending_says_why_the_search_ended_early(begin):
+    search = begin(space=ALONE, confirm=0, trials=9, max_epochs=9, rungs=(1,))
+    while (trial := search.next()) is not None:
+        train(search, trial, ((0.5, 0.4, 0.6)[trial.number], 0.1))
+    assert spending(search) == (
+        "Spent 9 epochs on 3 trials; all at full length would have been 12 (75%; 1 stopped early). "
+        "Ended early: of the sweep's 9 epochs too little is left for another trial."
+    )
+
+
+def test_the_summary_says_the_epochs_of_each_point(begin):
+    search = begin(confirm=1, trials=1)
+    while (trial := search.next()) is not None:
+        train(search, trial, (0.5, 0.3) if trial.role == "search" else (0.5, 0.1))
+    screen = Screen()
+    summary(search, NAMES, screen.console)
+    winner = search.outcome.choose().trial
+    assert screen.lines[:3] == [
+        "Pareto front: mIoU against worst-class IoU",
+        "trial configuration mIoU worst IoU worst class std epochs",
+        f"2 {winner.label} 0.500 0.300 rider 0.133 {EPOCHS} recommended",
+    ]
+
+
+def seconds_left(search, before=0, elapsed=3600):
+    """What is on the bar after the first `EPOCHS` epochs; `before` of them were done before an interruption.
+
+    The rest took `elapsed` seconds. The whole sweep is 36 epochs: 2 baselines, 3 trials and 4 confirming runs of 4.
+    """
+    trial, screen = search.next(), Screen(terminal=True)
+    for epoch in range(1, before + 1):
+        search.epoch_done(trial.number, result(epoch))
+    with View(search, NAMES, screen.console) as view:
+        view.trial_started(trial.number)
+        for clock in (view, search.budget):
+            clock.started -= elapsed
+        for epoch in range(before + 1, EPOCHS + 1):
+            search.epoch_done(trial.number, result(epoch))
+            view.epoch_done(trial.number)
+    *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
+    assert "trial 0" in screen.file.getvalue()
+    hours, minutes, seconds = [0, 0, *map(int, text.split(":"))][-3:]
+    return 3600 * hours + 60 * minutes + seconds
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({}, 32 * 900),
+        ({"max_epochs": 30}, 26 * 900),
+        ({"max_epochs": 100}, 32 * 900),
+        ({"max_hours": 2.5}, 1.5 * 3600),
+        ({"max_hours": 100}, 32 * 900),
+        ({"max_hours": 2.5, "max_epochs": 8}, 4 * 900),
+        ({"max_hours": 0.5}, 0),
+    ],
+    ids=str,
+)
+def test_the_time_left_keeps_to_what_may_be_spent(begin, limits, expected):
+    assert seconds_left(begin(**limits)) == pytest.approx(expected, abs=90)  # this machine may be slow
+
+
+def test_the_time_left_counts_the_pace_since_the_start_of_this_process(begin):
+    assert seconds_left(begin(), before=3) == pytest.approx(32 * 3600, abs=400)
+
+
+def test_trials_that_are_stopped_shorten_the_time_left(begin):
+    """Of the 9 trials planned one has taken 4 epochs and one 2, so 27 are expected in all."""
+    search = begin(trials=9, rungs=(2,), confirm=0, space=ALONE)
+    screen = Screen(terminal=True)
+    with View(search, NAMES, screen.console) as view:
+        train(search, search.next(), (0.5, 0.3))
+        train(search, search.next(), (0.4, 0.1))
+        trial = search.next()
+        view.started -= 7 * 600
+        search.epoch_done(trial.number, result(1))
+        view.epoch_done(trial.number)
+    assert search.record[1].stopped
+    *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
+    assert text.startswith("3:20:")  # 7 are done, at 600 s each

@@ -1,0 +1,110 @@
+"""`sweeps.reporting.tracking`: MLflow is a view of the record, written live or later, again or after an interruption."""
+
+import shutil
+
+import numpy as np
+
+from sweeps.reporting import tracking
+from sweeps.reporting.mlflow_view import metric_keys
+from sweeps.reporting.tracking import Tracking
+from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
+from tce_core.config import TrialConfig
+from tce_core.data.streets.dataset import make_streets
+from tce_core.results import EpochResult
+from tests.sweeps.shown import COMPLETE, NAMES, Sweep, content, history, parent, plan, rows, runs
+
+
+def test_writing_again_changes_nothing(uri, storage):
+    sweep = Sweep(storage).run()
+    tracking = sweep.tracking(uri)
+    tracking.sync()
+    before = rows(uri)
+    tracking.sync()
+    sweep.tracking(uri).sync()
+    again = Record.load(storage, "streets-1")
+    Tracking(again, Outcome(again, again.plan.objectives), NAMES, uri).sync()
+    assert rows(uri) == before
+
+
+def test_live_writing_and_writing_afterwards_show_the_same(uri, storage, tmp_path, empty_store):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    sweep.listener.sync()  # before the first trial there is nothing to show
+    assert runs(uri) == []
+    sweep.run()
+    sweep.listener.sweep_ended("FINISHED")
+    (tmp_path / "later").mkdir()
+    shutil.copy(empty_store, tmp_path / "later" / "mlflow.db")
+    later = f"sqlite:///{tmp_path}/later/mlflow.db"
+    sweep.tracking(later).sync()
+    assert content(later) == content(uri)
+
+
+def test_an_interrupted_sweep_goes_on_in_the_same_runs(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    number = sweep.begin("baseline", "mcce")
+    sweep.train(number, 0.5, 0.1, epochs=[1])
+    sweep.listener.sweep_ended("KILLED")
+    assert parent(uri).info.status == "KILLED"
+    assert runs(uri, "tags.trial = '0'")[0].info.status == "RUNNING"
+
+    sweep.record = Record.load(storage, "streets-1")
+    sweep.outcome = Outcome(sweep.record, sweep.record.plan.objectives)
+    sweep.listener = sweep.tracking(uri)
+    sweep.listener.sync()
+    assert parent(uri).info.status == "KILLED"  # nothing has happened yet
+    sweep.listener.trial_started(number)
+    assert parent(uri).info.status == "RUNNING"
+    sweep.train(number, 0.5, 0.1)  # the first epoch is repeated
+    sweep.end(number)
+    sweep.listener.sweep_ended("FINISHED")
+    assert parent(uri).info.status == "FINISHED"
+    (run,) = runs(uri, "tags.trial = '0'")
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time >= run.info.start_time
+    assert [step for step, _, _ in history(uri, run, "iou/rider")] == [1, 2, 3]
+
+
+def test_two_sweeps_of_one_name_stay_apart(uri, storage, tmp_path):
+    Sweep(storage).run().tracking(uri).sync()
+    other = Sweep(f"sqlite:///{tmp_path}/elsewhere.db")
+    other.train(other.begin("baseline", "mcce"), 0.3, 0.1)
+    assert other.tracking(uri).sync()
+    assert len(runs(uri, "tags.role = 'sweep' and tags.sweep = 'streets-1'")) == 2
+    assert len(runs(uri, "tags.trial = '0'")) == 2
+
+
+def test_a_sweep_whose_end_was_missed_is_shown_as_finished(uri, storage):
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    sweep.train(sweep.begin("baseline", "mcce"), 0.5, 0.1, epochs=[1])
+    sweep.listener.sweep_ended("KILLED")
+    sweep.listener = None  # it goes on, and MLflow is down
+    sweep.train(0, 0.5, 0.1, epochs=[2, 3])
+    sweep.end(0)
+    assert sweep.tracking(uri).sync()
+    assert parent(uri).info.status == "KILLED"  # there may be more to come
+    sweep.record.finish()
+    assert sweep.tracking(uri).sync()
+    assert parent(uri).info.status == "FINISHED"
+
+
+def test_the_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
+    record = Record.create(storage, plan(dataset=str(tmp_path / "data")))
+    number = record.begin("baseline", "mcce", TrialConfig().model_dump(mode="json")).number
+    iou = tuple(np.linspace(0.9, 0.1, data.num_classes))
+    record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0), 1.0)
+    record.end(number, COMPLETE, None, seconds=2.0)
+    # An old file store, which MLflow would choose (and refuse) if it were left to choose.
+    (tmp_path / "mlruns" / "0").mkdir(parents=True)
+    (tmp_path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")
+    assert tracking.main(["streets-1", "--storage", storage]) == 0
+    assert {key for key in runs(uri, "tags.trial = '0'")[0].data.metrics if key.startswith("iou/")} == set(
+        metric_keys(data.class_names)
+    )
+    assert (tmp_path / "mlartifacts").is_dir()
+    assert tracking.main(["streets-1", "--storage", storage, "--tracking-uri", "nowhere://"]) == 1

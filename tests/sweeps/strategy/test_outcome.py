@@ -1,0 +1,117 @@
+"""`sweeps.strategy.outcome` on a real record: the front, how it grew, and which trial is recommended."""
+
+import pytest
+
+from sweeps.storage.objectives import Objectives
+from sweeps.strategy.outcome import Outcome
+from tests.sweeps.searching import ious, reopened, result
+
+SPACE = {
+    "trial": {"epochs": 1, "crop": [32, 48]},
+    "space": {"t": {"low": 0.1, "high": 10}},
+    "baselines": {"mcce": {"loss": "mcce"}},
+}
+
+
+def end(search, trial, *row):
+    """After its only epoch, with these IoUs, or with this mIoU and worst IoU."""
+    search.epoch_done(trial.number, ious(1, *row) if len(row) > 2 else result(1, *row))
+    search.trial_done(trial.number)
+
+
+@pytest.fixture
+def candidates(begin):
+    """A record of the reference baseline and searched trials with these IoUs: `candidates((…), (…), objective=…)`."""
+
+    def make(*rows, **changes):
+        search = begin(space=SPACE, trials=len(rows) - 1, confirm=0, **changes)
+        for row in rows:
+            end(search, search.next(), *row)
+        return search.outcome
+
+    return make
+
+
+def chosen(outcome):
+    return outcome.choose().trial.number
+
+
+def test_the_best_lead_that_keeps_the_guards_floor_is_recommended(candidates):
+    outcome = candidates((0.50, 0.10), (0.48, 0.40), (0.495, 0.30), (0.52, 0.15), allowance=0.01)
+    choice = outcome.choose()
+    assert choice.trial.number == 2  # 1 has a better worst class, but falls below 0.49
+    assert (choice.baseline.number, choice.floor) == (0, pytest.approx(0.49))
+    assert [trial.number for trial in outcome.front()] == [1, 2, 3]
+
+
+def test_the_allowance_moves_the_floor(candidates):
+    rows = (0.50, 0.10), (0.48, 0.40), (0.495, 0.30), (0.52, 0.15)
+    assert [chosen(candidates(*rows, allowance=a)) for a in (0.0, 0.01, 0.1)] == [3, 2, 1]
+
+
+def test_a_baseline_can_win(candidates):
+    outcome = candidates((0.50, 0.30), (0.40, 0.90), (0.6, 0.2))
+    assert chosen(outcome) == 0
+    assert outcome.choose().baseline.number == 0
+
+
+def test_the_lead_that_is_to_be_small_is_minimised(candidates):
+    """Std over classes: trial 1 is the most even one, trial 2 has the better worst class."""
+    even, spread = (0.50, 0.50, 0.50, 0.50), (0.99, 0.99, 0.99, 0.51)
+    rows = ((0.6, 0.1), even, spread)
+    assert chosen(candidates(*rows, objective="std_iou", allowance=0.2)) == 1
+    assert chosen(candidates(*rows, objective="worst_iou", allowance=0.2)) == 2
+    front = candidates(*rows, objective="std_iou").front()
+    assert [trial.number for trial in front] == [1, 2]
+
+
+def test_bottom25_is_the_mean_of_the_worst_quarter_of_the_classes(candidates):
+    """Of eight classes a quarter is two: trial 1 has the worse worst class, but the better worst two."""
+    base = (0.6,) * 6 + (0.1, 0.1)
+    first, second = (0.6,) * 6 + (0.2, 0.9), (0.6,) * 6 + (0.3, 0.4)
+    assert chosen(candidates(base, first, second, objective="bottom25_iou")) == 1
+    assert chosen(candidates(base, first, second, objective="worst_iou")) == 2
+
+
+def test_when_miou_leads_the_worst_class_guards(candidates):
+    outcome = candidates((0.50, 0.20), (0.70, 0.10), (0.60, 0.195), objective="miou", allowance=0.01)
+    choice = outcome.choose()
+    assert (choice.trial.number, choice.floor) == (2, pytest.approx(0.19))
+
+
+def test_a_sweep_can_be_judged_by_another_objective_than_it_searched_by(candidates):
+    outcome = candidates((0.50, 0.10), (0.49, 0.30), (0.55, 0.095), objective="worst_iou", allowance=0.02)
+    assert chosen(outcome) == 1
+    assert chosen(Outcome(outcome.record, Objectives.led_by("miou", 0.02))) == 2
+    by_spread = Outcome(outcome.record, Objectives.led_by("std_iou", 0.02))
+    assert chosen(by_spread) == 1
+    assert by_spread.objectives.maximize == (True, False)
+    assert {t.number for t in by_spread.front()} == {0, 1, 2}
+    assert {t.number for t in outcome.front()} == {0, 1, 2}
+
+
+def test_hypervolume_grows_with_the_candidates_and_is_the_areas_they_dominate(candidates):
+    outcome = candidates((0.50, 0.10), (0.40, 0.05), (0.40, 0.20))
+    trials, volumes = outcome.history()
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    assert volumes == pytest.approx([0.05, 0.05, 0.09])
+
+
+def test_the_history_is_in_the_order_in_which_trials_ended_whatever_their_numbers(begin):
+    search = begin(space=SPACE, trials=3, confirm=0)
+    trials = [search.next() for _ in range(4)]
+    for number, row in ((2, (0.4, 0.2)), (0, (0.5, 0.1)), (3, (0.9, 0.9))):
+        end(search, trials[number], *row)
+    for one in (search, reopened(search)):  # 1 is running
+        ended, volumes = one.outcome.history()
+        assert [trial.number for trial in ended] == [2, 0, 3]
+        assert volumes == pytest.approx([0.08, 0.09, 0.81])
+
+
+def test_confirming_runs_are_no_candidates(begin):
+    search = begin(space=SPACE, trials=1, confirm=1)
+    for row in ((0.5, 0.1), (0.5, 0.3), (0.9, 0.9), (0.9, 0.9)):
+        end(search, search.next(), *row)
+    assert search.finished
+    assert [trial.number for trial in search.outcome.candidates()] == [0, 1]
+    assert [trial.number for trial in search.outcome.repetitions(search.record[1])] == [3]

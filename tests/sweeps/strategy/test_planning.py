@@ -1,0 +1,331 @@
+"""`sweeps.strategy.planning`: what a command line means, and which sweep it goes on with, on real studies."""
+
+import contextlib
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from sweeps import run
+from sweeps.execution.preflight import preflight
+from sweeps.storage.record import Record
+from sweeps.strategy.planning import check_folder, check_name, latest, named, plan_of
+from tce_core.data.streets.dataset import make_streets
+from tce_core.errors import UserError
+from tests.sweeps.searching import TINY
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_streets(tmp_path_factory.mktemp("data") / "tiny", 0, 16, 8, 8, (48, 64))
+
+
+@pytest.fixture
+def storage(tables, tmp_path, monkeypatch):
+    """The default storage of an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tables, "sweeps.db")
+    return "sqlite:///sweeps.db"
+
+
+@pytest.fixture
+def plan(data):
+    """The plan of a command line: `plan("--seed", "3")`."""
+
+    def make(*arguments):
+        return plan_of(run.parser().parse_args(["--dataset", str(data.path), *arguments]), data)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def mine(data, tables, tmp_path_factory):
+    """An SQLite file that holds a sweep named `mine` of the default plan."""
+    file = shutil.copy(tables, tmp_path_factory.mktemp("optuna") / "mine.db")
+    options = run.parser().parse_args(["--dataset", str(data.path)])
+    begun(f"sqlite:///{file}", plan_of(options, data), "mine")
+    return file
+
+
+def begun(storage, plan, name):
+    return Record.create(storage, replace(plan, name=name))
+
+
+def refusal(plan, *arguments):
+    with pytest.raises(UserError) as caught:
+        plan(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# What is planned
+
+
+def test_what_is_not_said_is_as_the_space_says(plan):
+    default = plan()
+    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 40, 2, 0.25)
+    assert (default.patience, default.max_epochs, default.max_hours, default.warm_start) == (None, None, None, ())
+    changed = plan("--set", "search.keep=0.4", "search.sampler=tpe", "search.trials=5", "search.confirm=0")
+    assert (changed.sampler, changed.trials, changed.confirm, changed.keep) == ("tpe", 5, 0, 0.4)
+    assert plan("--keep", "1", "--set", "search.keep=0.4").keep == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["--epochs", "52"], (9, 26)),
+        (["--epochs", "12"], (2, 6)),
+        (["--epochs", "1"], ()),
+        (["--epochs", "12", "--no-halving"], ()),
+        (["--epochs", "12", "--rungs", "1", "11"], (1, 11)),
+        (["--epochs", "12", "--set", "search.rungs=[3, 5]"], (3, 5)),
+        (["--epochs", "12", "--set", "search.rungs=[]"], ()),
+        (["--epochs", "12", "--set", "search.rungs=[3, 5]", "--rungs", "4"], (4,)),
+        (["--epochs", "12", "--set", "search.rungs=[3, 5]", "--no-halving"], ()),
+    ],
+)
+def test_the_rungs_are_chosen_or_come_of_the_budget(plan, arguments, wanted):
+    assert plan(*arguments).rungs == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--rungs", "6", "2"], "rungs 6 2: give rising numbers of epochs below a trial's 12, such as 2 6"),
+        (["--rungs", "2", "2"], "rungs 2 2: "),
+        (["--rungs", "2", "12"], "below a trial's 12"),
+        (
+            ["--epochs", "2", "--rungs", "2"],
+            "rungs 2: give rising numbers of epochs below a trial's 2, or --no-halving",
+        ),
+        (["--epochs", "5", "--set", "search.rungs=[3, 9]"], "rungs 3 9: "),
+        (["--set", "search.rungs=[0]"], "search.rungs"),
+        (["--set", "search.rungs=few"], "search.rungs"),
+        (["--set", "search.keep=0"], "search.keep = 0"),
+        (["--set", "search.keep=1.5"], "search.keep = 1.5"),
+        (
+            ["--max-epochs", "95"],
+            "--max-epochs 95: 3 baselines, 4 confirming runs and one searched configuration of 12 epochs need 96",
+        ),
+        (["--max-epochs", "63", "--epochs", "8"], "need 64"),
+        (["--max-epochs", "47", "--confirm", "0"], "3 baselines, 0 confirming runs and one searched"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused(plan, arguments, named):
+    assert named in refusal(plan, *arguments)
+
+
+def test_the_least_budget_is_enough(plan, tmp_path):
+    assert plan("--max-epochs", "96").max_epochs == 96
+    (tmp_path / "own.yaml").write_text("space: {t: {low: 1, high: 2}}")
+    own = "--space", str(tmp_path / "own.yaml"), "--epochs", "3", "--confirm", "0"
+    assert plan(*own, "--max-epochs", "3").max_epochs == 3
+    assert "0 baselines, 0 confirming runs and one searched configuration of 3 epochs need 3" in refusal(
+        plan, *own, "--max-epochs", "2"
+    )
+
+
+def test_a_grid_is_no_longer_than_its_points(plan):
+    assert plan("--space", "cityscapes_paper", "--trials", "9").trials == 2
+    assert plan("--space", "cityscapes_paper", "--trials", "1").trials == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--set", "trial.encoder=resnet51"], "unknown encoder 'resnet51'; did you mean resnet"),
+        (["--set", *TINY, "space.encoder={choices: [resnet18, resmet18]}"], "unknown encoder 'resmet18'"),
+        (["--set", *TINY, "baselines.mcce.batch_size=6", "--workers-per-trial", "4"], "batch_size 6 cannot"),
+        (["--set", *TINY, "space.batch_size={choices: [8, 6]}", "--workers-per-trial", "4"], "batch_size 6 cannot"),
+        (["--set", *TINY, "--workers-per-trial", "3"], "batch_size 8 cannot be shared evenly by 3 workers"),
+        (["--set", *TINY, "--workers-per-trial", "8"], "batch_size 8 over 8 workers leaves 1 image each"),
+    ],
+)
+def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(plan, data, arguments, named):
+    with pytest.raises(UserError) as caught:
+        preflight(plan(*arguments), data)
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# Which sweep is meant
+
+
+def test_the_same_command_goes_on_with_a_sweep_that_has_not_ended_and_else_begins_another(plan, storage):
+    assert named(plan(), storage, "tiny") == ("tiny-1", None)
+    record = begun(storage, plan(), "tiny-1")
+    name, found = named(plan(), storage, "tiny")
+    assert (name, found.plan) == ("tiny-1", record.plan)
+    record.finish()
+    assert named(plan(), storage, "tiny") == ("tiny-2", None)
+    begun(storage, plan(), "tiny-2")
+    assert named(plan(), storage, "tiny")[0] == "tiny-2"
+    assert named(plan(), storage, "other") == ("other-1", None)
+
+
+DIFFERENT = [
+    (["--seed", "1"], "seed 0, not 1"),
+    (["--trials", "3"], "trials 40, not 3"),
+    (["--objective", "miou"], "objective worst_iou, not miou"),
+    (["--miou-allowance", "0.05"], "allowance 0.01, not 0.05"),
+    (["--sampler", "tpe"], "sampler gp, not tpe"),
+    (["--confirm", "0"], "confirm 2, not 0"),
+    (["--keep", "0.3"], "keep 0.25, not 0.3"),
+    (["--no-halving"], "rungs (2, 6), not ()"),
+    (["--patience", "9"], "patience None, not 9"),
+    (["--max-epochs", "999"], "max_epochs None, not 999"),
+    (["--max-hours", "2"], "max_hours None, not 2.0"),
+    (["--epochs", "7"], "space {"),
+    (["--set", "trial.encoder=resnet18"], "space {"),
+    (["--workers-per-trial", "2"], "workers 1, not 2"),
+    (["--seed", "1", "--trials", "3"], "seed 0, not 1, trials 40, not 3"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "differs"), DIFFERENT)
+def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(plan, storage, mine, arguments, differs):
+    shutil.copy(mine, "sweeps.db")
+    with pytest.raises(UserError) as caught:
+        named(plan("--name", "mine", *arguments), storage, "tiny")
+    message = str(caught.value)
+    assert message.startswith(f"sweep 'mine' in {storage} was begun with other settings: ")
+    assert differs in message
+    assert message.endswith("; go on with --resume mine, or choose another --name")
+
+
+def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
+    begun(storage, plan(), "tiny-1")
+    for arguments, _ in DIFFERENT[:3]:
+        assert named(plan(*arguments), storage, "tiny") == ("tiny-2", None)
+    begun(storage, plan("--seed", "1"), "tiny-2")
+    name, record = named(plan(), storage, "tiny")
+    assert (name, record.plan.seed) == ("tiny-1", 0)  # though it is not the latest
+    record.finish()
+    assert named(plan(), storage, "tiny") == ("tiny-3", None)
+
+
+def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage, command):
+    for name in ("tiny-1", "mine"):
+        Path("runs", name, "checkpoints").mkdir(parents=True)
+        Path("runs", name, "checkpoints", "trial-00000.pt").touch()
+    assert named(plan(), storage, "tiny") == ("tiny-2", None)
+    with pytest.raises(UserError, match=r"runs/mine holds checkpoints of a sweep that is not in sqlite:///sweeps\.db"):
+        command("--name", "mine")
+    assert Path("runs", "mine", "checkpoints", "trial-00000.pt").exists()
+    assert command() == (130, "ran", "tiny-2", 0)
+
+
+@pytest.mark.parametrize("arguments", [["--concurrent", "2"], ["--tracking-uri", "sqlite:///x.db"], ["--dry-run"]])
+def test_where_a_sweep_runs_is_no_part_of_its_plan(plan, storage, mine, arguments):
+    shutil.copy(mine, "sweeps.db")
+    assert named(plan("--name", "mine", *arguments), storage, "tiny")[1] is not None
+
+
+def test_the_data_are_part_of_the_plan_and_versions_are_not(plan, storage):
+    begun(storage, replace(plan(), versions={"torch": "1.0"}), "tiny-1")
+    assert named(plan(), storage, "tiny")[1] is not None
+    assert named(replace(plan(), fingerprint="another"), storage, "tiny") == ("tiny-2", None)
+
+
+def test_a_name_is_taken_up_with_the_same_plan_and_free_if_nobody_has_it(plan, storage):
+    assert named(plan("--name", "mine"), storage, "tiny") == ("mine", None)
+    record = begun(storage, plan(), "mine")
+    for _ in range(2):
+        name, found = named(plan("--name", "mine"), storage, "tiny")
+        assert (name, found.plan) == ("mine", record.plan)
+        record.finish()  # its report is shown again
+
+
+def test_a_sweep_that_was_killed_as_it_began_is_begun_again(plan, storage):
+    optuna.create_study(storage=storage, study_name="tiny-1", directions=["maximize"] * 2)
+    assert named(plan(), storage, "tiny") == ("tiny-1", None)
+    assert named(plan("--name", "tiny-1"), storage, "tiny") == ("tiny-1", None)
+    assert begun(storage, plan(), "tiny-1").trials() == []
+
+
+def test_somebody_elses_study_is_left_alone(plan, storage):
+    optuna.create_study(storage=storage, study_name="tiny-1").set_user_attr("theirs", True)
+    with pytest.raises(UserError, match=r"'tiny-1' in .* is not a sweep of this program"):
+        named(plan("--name", "tiny-1"), storage, "tiny")
+
+
+def test_the_latest_sweep_is_the_one_begun_last(plan, storage):
+    with pytest.raises(UserError, match="holds no sweep yet"):
+        latest(storage)
+    for name in ("b", "c", "a"):
+        begun(storage, plan(), name)
+    assert latest(storage) == "a"
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/abs", "a/b", "..", ".", "-a", "_a", "a b", "a\n", "a\\b", "ä", "", "x" * 65]
+)
+def test_a_name_that_could_leave_its_folder_or_confuse_a_command_is_refused(name):
+    with pytest.raises(UserError, match="--name"):
+        check_name(name, "--name")
+
+
+@pytest.mark.parametrize("stem", ["my data", "../x", "/abs", "...", "ä", "-a-", "x" * 200])
+def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
+    first, _ = named(plan(), storage, stem)
+    begun(storage, replace(plan(), seed=1), first)
+    second, _ = named(plan(), storage, stem)
+    assert first != second
+    for name in (first, second):
+        check_name(name, "--resume")
+
+
+def test_a_sweep_goes_on_where_its_checkpoints_are(plan, storage, tmp_path, monkeypatch):
+    begun_here = plan("--name", "mine")
+    check_folder(begun_here)
+    Path("runs", "mine").mkdir(parents=True)
+    check_folder(begun_here)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    with pytest.raises(UserError) as caught:
+        check_folder(begun_here)
+    assert str(caught.value) == f"sweep 'mine' is kept in {tmp_path}/runs/mine; go on with it from {tmp_path}"
+    shutil.move(tmp_path / "runs", "runs")
+    check_folder(begun_here)
+
+
+# The command
+
+
+@pytest.fixture
+def command(data, storage, monkeypatch):
+    """Runs the command with Ray and the trials left out: what it would have begun, gone on with or reported."""
+    done = []
+
+    def note(what, record):
+        done.append((what, record.plan.name, len(record.trials())))
+        return False
+
+    monkeypatch.setattr(run, "cluster", lambda *_: contextlib.nullcontext(1))
+    monkeypatch.setattr(run, "run_sweep", lambda record, *_: note("ran", record))
+    monkeypatch.setattr(run, "report", lambda search, *_: note("reported", search.record))
+
+    def issue(*arguments):
+        dataset = [] if "--resume" in arguments else ["--dataset", str(data.path)]
+        code = run.main([*dataset, *arguments])
+        return code, *done.pop()
+
+    return issue
+
+
+def test_a_command_begins_goes_on_or_reports(command, storage):
+    assert command() == (130, "ran", "tiny-1", 0)
+    Record.load(storage, "tiny-1").begin("baseline", "mcce", {"epochs": 12})
+    assert command() == (130, "ran", "tiny-1", 1)
+    assert command("--seed", "1") == (130, "ran", "tiny-2", 0)
+    assert command("--resume") == (130, "ran", "tiny-2", 0)
+    for given in (["tiny-1"], ["tiny-1", "--concurrent", "7"], ["--name", "tiny-1"]):
+        assert command("--resume", *given) == (130, "ran", "tiny-1", 1)
+    Record.load(storage, "tiny-1").finish()
+    assert command("--resume", "tiny-1") == (0, "reported", "tiny-1", 1)
+    assert command("--name", "tiny-1") == (0, "reported", "tiny-1", 1)

@@ -1,0 +1,277 @@
+"""`sweeps.strategy.proposals` with real samplers: every proposal is in the space, and an interruption changes none of them."""
+
+from statistics import mean
+
+import pytest
+
+from search_spaces.space import load_space, parse_space
+from sweeps.strategy.proposals import MEMORY, Observation, Proposer
+from sweeps.strategy.search import describe
+from tce_core.results import EpochResult
+from tests.sweeps.searching import reopened
+
+SAMPLERS = ("tpe", "gp", "nsga2", "random", "grid")
+LEARNING = ("tpe", "gp")
+TRIALS = {"tpe": 13, "gp": 13, "nsga2": 20, "random": 6, "grid": 12}  # past each sampler's random beginning
+SPACE = {
+    "trial": {"epochs": 1, "crop": [32, 48]},
+    "space": {
+        "loss": {"choices": ["class_tilt", "stochastic_tilt"]},
+        "t": {"low": 0.1, "high": 10, "log": True, "points": 2},
+        "gamma": {"low": 0.01, "high": 0.5, "log": True, "points": 2, "when": {"loss": "stochastic_tilt"}},
+        "lr": {"low": 0.01, "high": 0.1, "points": 2},
+    },
+}
+
+
+LINE = parse_space({"space": {"lr": {"low": 0.0001, "high": 1}, "momentum": {"low": 0.5, "high": 0.9}}}, "own.yaml")
+"""One dimension that matters, and one that does not: so that there is always something that was not tried."""
+
+
+def outcome(trial):
+    """A trade-off with some structure: the tilt helps the worst class and harms the mean. Every fifth trial fails."""
+    if trial.number % 5 == 4:
+        return None
+    t, lr = trial.params["t"], trial.params["lr"]
+    worst = 0.3 * t / (1 + t) - 0.1 * (trial.params["loss"] == "class_tilt") * lr
+    mean = 0.7 - 0.02 * t + lr
+    high = (4 * mean - worst) / 3
+    return EpochResult(1, 0.5, 0.01, (high, high, high, max(worst, 0.0)), {}, None, 1.0, 0.1)
+
+
+def end(search, trial):
+    result = outcome(trial)
+    if result is not None:
+        search.epoch_done(trial.number, result)
+    search.trial_done(trial.number, None if result else "diverged")
+
+
+def proposals(search, interrupted):
+    """Every trial's parameters, two trials running at a time; `interrupted`: the search is now and then reopened."""
+    running = []
+    while True:
+        while len(running) < 2 and (trial := search.next()) is not None:
+            running.append(trial)
+        if not running:
+            break
+        ended = running.pop(0)
+        end(search, ended)
+        if interrupted and ended.number % 4 == 3:
+            search = reopened(search)
+            # What ran is handed out again, first and under its own numbers.
+            assert [search.next().number for _ in running] == [trial.number for trial in running]
+    assert search.finished
+    return [trial.params for trial in search.record.trials()]
+
+
+def within(params):
+    assert set(params) == {"loss", "t", "lr"} | ({"gamma"} if params["loss"] == "stochastic_tilt" else set())
+    assert params["loss"] in ("class_tilt", "stochastic_tilt")
+    assert 0.1 <= params["t"] <= 10
+    assert 0.01 <= params["lr"] <= 0.1
+    assert 0.01 <= params.get("gamma", 0.1) <= 0.5
+    return True
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_an_interrupted_search_proposes_what_an_unbroken_one_does(begin, sampler):
+    plan = {"space": SPACE, "sampler": sampler, "trials": TRIALS[sampler], "confirm": 0}
+    unbroken = proposals(begin(**plan), interrupted=False)
+    broken = proposals(begin(**plan), interrupted=True)
+    assert broken == unbroken
+    assert len(unbroken) == TRIALS[sampler]
+    assert all(within(params) for params in unbroken)
+    assert {params["loss"] for params in unbroken} == {"class_tilt", "stochastic_tilt"}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random"])
+def test_another_seed_proposes_other_things(sampler):
+    space = parse_space(SPACE, "own.yaml")
+    assert len({repr(Proposer(space, sampler, seed, (True, True)).next([]).params) for seed in range(4)}) == 4
+
+
+def test_a_grid_is_tried_once_each_in_order_and_then_the_search_is_over(begin):
+    search = begin(space=SPACE, sampler="grid", trials=99, confirm=0)
+    tried = []
+    while (trial := search.next()) is not None:
+        tried.append(trial.params)
+        end(search, trial)
+    assert tried == search.space.grid()
+    assert len(tried) == 2 * 2 + 2 * 2 * 2
+    assert search.finished
+
+
+def test_a_grid_goes_on_after_a_warm_start_and_repeats_none_of_its_points(begin):
+    last = begin(space=SPACE, sampler="grid").space.grid()[-1]
+    search = begin(space=SPACE, sampler="grid", trials=99, confirm=0, warm_start=(last,))
+    tried = [search.next().params for _ in search.space.grid()]
+    assert tried == [last, *search.space.grid()[:-1]]
+    assert search.next() is None
+
+
+# What the sampler makes of it
+
+
+def late(sampler, values, shortfall=lambda lr: None, maximize=(True, True)):
+    """The learning rates proposed past the random beginning, `values` and `shortfall` being functions of them."""
+    proposer, earlier = Proposer(LINE, sampler, 0, maximize), []
+    for _ in range(18 if sampler == "gp" else 24):  # which learns faster, and takes its time
+        params = proposer.next(earlier).params
+        earlier.append(Observation(params, values(params["lr"]), shortfall=shortfall(params["lr"])))
+    return [one.params["lr"] for one in earlier[10:]]
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+@pytest.mark.parametrize("maximize", [(True, True), (True, False)])
+def test_a_sampler_learns_from_what_was_told(sampler, maximize):
+    """Where only low learning rates do well in both measures, late proposals are lower than a random search's.
+
+    The very lowest does not: a corner that was tried is not proposed again, but something random.
+    """
+
+    def values(lr):
+        off = abs(lr - 0.1)
+        return -off, -off if maximize[1] else off
+
+    assert mean(late(sampler, values, maximize=maximize)) < 0.6 * mean(late("random", values))
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_sampler_keeps_to_what_keeps_the_guard(sampler):
+    """Learning rates near 0.8 do best, but above 0.3 the guard is not kept; the edge itself is worth a try."""
+
+    def values(lr):
+        return (-abs(lr - 0.8),) * 2
+
+    def kept(shortfall):
+        return mean(lr <= 0.35 for lr in late(sampler, values, shortfall))
+
+    assert kept(lambda lr: lr - 0.3) > 0.5 > 2 * kept(lambda lr: -1.0)
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_what_was_tried_is_not_proposed_again(sampler):
+    """Only the learning rate matters for one of the losses, and its best is the highest there is: the edge attracts."""
+    space = parse_space(
+        {
+            "space": {
+                "loss": {"choices": ["class_tilt", "stochastic_tilt"]},
+                "lr": {"low": 0.01, "high": 0.1},
+                "gamma": {"low": 0.01, "high": 0.5, "when": {"loss": "stochastic_tilt"}},
+            }
+        },
+        "own.yaml",
+    )
+    proposer, earlier = Proposer(space, sampler, 0, (True, True)), []
+    for _ in range(16):
+        params = proposer.next(earlier).params
+        assert params not in [one.params for one in earlier]
+        worth = params["lr"] * (1 if params["loss"] == "class_tilt" else 0.1)
+        earlier.append(Observation(params, (worth, worth)))
+
+
+@pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "random"])
+def test_a_space_of_few_configurations_is_tried_once_each_and_then_the_search_is_over(begin, sampler):
+    few = {
+        "loss": {"choices": ["mcce", "focal", "class_tilt"]},
+        "t": {"choices": [1, 2], "when": {"loss": "class_tilt"}},
+    }
+    search = begin(space={**SPACE, "space": few}, sampler=sampler, trials=9, confirm=0)
+    for _ in range(4):
+        trial = search.next()
+        search.epoch_done(trial.number, EpochResult(1, 0.5, 0.01, (0.5, 0.3), {}, None, 1.0, 0.1))
+        search.trial_done(trial.number)
+    assert search.next() is None
+    assert search.finished
+    tried = [trial.params for trial in search.record.trials()]
+    assert sorted(map(describe, tried)) == ["class_tilt t=1", "class_tilt t=2", "focal", "mcce"]
+    assert search.record.closed == "every configuration of the space has been tried"
+
+
+def history(n, **changes):
+    """Of `n` earlier proposals in the conditional space, the later the better; `changes`: by place, what is other."""
+    found = []
+    for i in range(n):
+        params = {"loss": "class_tilt", "t": 0.1 + i / n, "lr": 0.01 + 0.09 * i / n}
+        if i % 2:
+            params = {**params, "loss": "stochastic_tilt", "gamma": 0.01 + 0.49 * i / n}
+        found.append(changes.get(f"at_{i}", Observation(params, (i / 100, i / 100))))
+    return found
+
+
+def asked(sampler, earlier):
+    return Proposer(parse_space(SPACE, "own.yaml"), sampler, 0, (True, True)).next(earlier).params
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_what_was_observed_changes_what_is_proposed_also_where_parameters_hang_on_others(sampler):
+    other = Observation(history(12)[3].params, (0.9, 0.9))
+    assert within(asked(sampler, history(12)))
+    assert asked(sampler, history(12)) == asked(sampler, history(12))
+    assert asked(sampler, history(12)) != asked(sampler, history(12, at_3=other))
+    assert asked("random", history(12)) == asked("random", history(12, at_3=other))
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_what_runs_is_seen_and_what_failed_is_not(sampler):
+    """A trial at what is proposed beside it: something else is proposed. A failed one tells nothing of other places."""
+    ended = [Observation(one.params, (i / 100, -((i / 100) ** 2))) for i, one in enumerate(history(12))]
+    alone = asked(sampler, [*ended, Observation(ended[5].params, failed=True)])
+    assert asked(sampler, [*ended, Observation(alone)]) != alone
+    assert asked(sampler, [*ended, Observation(alone, failed=True)]) != alone
+    assert asked(sampler, [*ended, Observation(ended[3].params, failed=True)]) == alone
+
+
+@pytest.mark.parametrize("sampler", LEARNING)
+def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
+    """Of 40, the first 10 are the best here, and the last 10 the latest: what lies between is not seen."""
+    monkeypatch.setattr("sweeps.strategy.proposals.MEMORY", 20)
+
+    def proposed(*changed):
+        earlier = [Observation(one.params, (-i / 100, -i / 100)) for i, one in enumerate(history(40))]
+        for place in changed:
+            earlier[place] = Observation(earlier[0].params, (-place / 100 - 0.001,) * 2)
+        return asked(sampler, earlier)
+
+    assert within(proposed())
+    assert proposed() == proposed(*range(10, 30))
+    assert proposed() != proposed(*range(1, 10))
+    assert proposed() != proposed(*range(30, 40))
+
+
+def test_a_long_search_proposes_within_its_space_and_remembers_as_many_as_it_says():
+    proposer = Proposer(parse_space(SPACE, "own.yaml"), "tpe", 0, (True, True))
+    earlier = history(MEMORY + 25)
+    assert within(proposer.next(earlier).params)
+    remembered = proposer._remembered(earlier)
+    assert len(remembered) == MEMORY
+    assert all(one in remembered for one in earlier[-MEMORY // 2 :])  # here both the best and the latest
+    assert remembered == [one for one in earlier if one in remembered]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_is_given_to_be_tried_first_is_tried_first(sampler):
+    first = [
+        {"loss": "stochastic_tilt", "t": 0.1, "gamma": 0.5, "lr": 0.1},
+        {"loss": "class_tilt", "t": 2.5, "lr": 0.05},
+    ]
+    proposer, earlier = Proposer(parse_space(SPACE, "own.yaml"), sampler, 0, (True, True), first), []
+    for _ in range(3):
+        earlier.append(Observation(proposer.next(earlier).params, (0.5, 0.5)))
+    assert [one.params for one in earlier[:2]] == first
+    assert within(earlier[2].params)
+    assert earlier[2].params not in first
+
+
+def test_the_built_in_space_asks_for_gamma_only_with_the_stochastic_tilt():
+    proposer, found = Proposer(load_space("tce"), "random", 0, (True, True)), []
+    for _ in range(30):
+        found.append(proposer.next([Observation(params) for params in found]).params)
+    assert {params["loss"] for params in found if "gamma" in params} == {"stochastic_tilt"}
+    assert {params["loss"] for params in found if "gamma" not in params} == {"class_tilt", "image_tilt"}
+
+
+def test_a_configuration_in_words():
+    assert describe({"loss": "class_tilt", "t": 1.23456, "lr": 0.05, "level": "class"}) == (
+        "class_tilt t=1.23 lr=0.05 level=class"
+    )

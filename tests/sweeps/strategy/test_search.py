@@ -1,0 +1,202 @@
+"""`sweeps.strategy.search` on a real record: which trial runs when, how each ends, and that an interruption changes nothing."""
+
+import math
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeps.storage.record import Record
+from sweeps.storage.trial import Ended
+from sweeps.strategy.search import Search
+from tests.sweeps.searching import ALONE, EPOCHS, ious, reopened, result, told, train
+
+
+def run(search, **outcomes):
+    """Run to the end, one trial at a time; `outcomes`: (mIoU, worst IoU) by label, None: a failure."""
+    order = []
+    while (trial := search.next()) is not None:
+        order.append(trial)
+        measured = outcomes.get(trial.label.split(" ")[0], (0.5, 0.1))
+        if measured is None:
+            search.trial_done(trial.number, "diverged")
+        else:
+            train(search, trial, measured)
+    assert search.finished
+    return order
+
+
+# The order of things
+
+
+def test_baselines_then_the_search_then_fresh_seeds_for_winner_and_reference(begin):
+    search = begin()
+    order = run(search, class_tilt=(0.5, 0.3))
+    assert [trial.role for trial in order] == ["baseline"] * 2 + ["search"] * 3 + ["confirm"] * 4
+    assert [trial.label for trial in order[:2]] == ["mcce", "focal"]
+    assert [trial.number for trial in order] == list(range(9))
+    winner = search.outcome.choose().trial
+    assert winner.role == "search"
+    confirming = order[5:]
+    assert [(trial.of, trial.config["seed"]) for trial in confirming] == [
+        (0, 6),
+        (0, 7),
+        (winner.number, 6),
+        (winner.number, 7),
+    ]
+    for trial in confirming:  # the same configuration but for the seed, which chose nothing
+        assert {**trial.config, "seed": 5} == search.record[trial.of].config
+    assert all(trial.config["seed"] == 5 for trial in order[:5])
+    assert search.epochs_expected == 9 * EPOCHS
+
+
+def test_only_the_reference_is_confirmed_while_a_candidate_runs(begin):
+    search = begin()
+    running = [search.next() for _ in range(5)]
+    for trial in running[:-1]:
+        train(search, trial, (0.5, 0.1))
+    reference = [search.next() for _ in range(2)]
+    assert [(trial.of, trial.config["seed"]) for trial in reference] == [(0, 6), (0, 7)]
+    for trial in reference:
+        train(search, trial, (0.5, 0.1))
+    assert search.next() is None
+    assert not search.finished
+    train(search, running[-1], (0.6, 0.4))
+    assert search.next().of == running[-1].number  # the last to come in won
+
+
+def test_a_baseline_that_wins_is_confirmed_once(begin):
+    search = begin()
+    order = run(search, mcce=(0.6, 0.5))
+    assert search.outcome.choose().trial.label == "mcce"
+    assert [(trial.of, trial.config["seed"]) for trial in order[5:]] == [(0, 6), (0, 7)]
+
+
+def test_without_baselines_or_confirmation_the_search_is_all(begin):
+    search = begin(space=ALONE, confirm=0)
+    assert [trial.role for trial in run(search)] == ["search"] * 3
+    assert search.epochs_expected == 3 * EPOCHS
+    choice = search.outcome.choose()
+    assert (choice.baseline, choice.floor) == (None, None)
+
+
+def test_failed_trials_do_not_keep_the_sweep_from_finishing(begin):
+    search = begin()
+    order = run(search, class_tilt=None, focal=None)
+    assert Counter(search.record[trial.number].state.name for trial in order) == {"FAIL": 4, "COMPLETE": 3}
+    assert search.outcome.choose().trial.label == "mcce"
+
+
+def test_a_sweep_in_which_everything_fails_finishes_with_nothing_to_recommend(begin):
+    search = begin()
+    order = run(search, class_tilt=None, focal=None, mcce=None)
+    assert [trial.role for trial in order] == ["baseline"] * 2 + ["search"] * 3
+    assert search.outcome.front() == []
+    assert search.outcome.history() == ([], [])
+    assert search.outcome.choose() is None
+
+
+def test_a_failed_confirmation_is_not_tried_for_ever(begin):
+    search = begin(trials=1)
+    for _ in range(3):
+        train(search, search.next(), (0.5, 0.1))
+    failed = 0
+    while (trial := search.next()) is not None:
+        search.trial_done(trial.number, "its workers died 3 times")
+        failed += 1
+        assert failed <= 4
+    assert search.finished
+
+
+# Interruption
+
+
+def test_a_search_can_be_interrupted_at_every_event(begin):
+    """Opened anew whenever something happened, it runs the trials of an unbroken one, each once."""
+    expected = [(t.role, t.label, t.config) for t in run(begin(trials=1, confirm=1), class_tilt=(0.5, 0.3))]
+    search = begin(trials=1, confirm=1)
+
+    def reopened():
+        return Search(Record.load(search.record.store.url, "one"))
+
+    numbers = []
+    while (trial := search.next()) is not None:
+        search = reopened()
+        assert search.next() == trial  # found RUNNING, handed out first under its number
+        search.epoch_done(trial.number, result(1, 0.2, 0.05))
+        search = reopened()
+        again = search.next()
+        assert (again.number, again.last.epoch) == (trial.number, 1)
+        train(search, again, (0.5, 0.3) if trial.label.startswith("class_tilt") else (0.5, 0.1))
+        search = reopened()
+        numbers.append(trial.number)
+    assert search.finished
+    assert numbers == list(range(len(expected)))
+    assert [(t.role, t.label, t.config) for t in search.record.trials()] == expected
+    assert all(trial.complete for trial in search.record.trials())
+
+
+def test_trials_found_running_come_first_in_order_and_new_ones_after(begin):
+    search = begin()
+    first, second, third = (search.next() for _ in range(3))
+    train(search, second, (0.5, 0.1))
+    search = reopened(search)
+    assert not search.finished
+    assert [search.next().number for _ in range(3)] == [first.number, third.number, 3]
+
+
+def test_a_trial_that_was_all_done_but_for_saying_so_is_completed_on_load(begin):
+    search = begin()
+    trial, other = search.next(), search.next()
+    for epoch in range(1, EPOCHS + 1):
+        search.epoch_done(trial.number, result(epoch, 0.6, 0.2))
+    search.epoch_done(other.number, result(1))
+    search = reopened(search)
+    done = search.record[trial.number]
+    assert (done.state, done.values) == (TrialState.COMPLETE, pytest.approx((0.6, 0.2)))
+    assert search.next().number == other.number
+    assert search.next().number == 2
+
+
+def test_a_searched_trial_completed_on_load_is_known_to_the_sampler(begin):
+    search = begin(space=ALONE, trials=2)
+    trial = search.next()
+    for epoch in range(1, EPOCHS + 1):
+        search.epoch_done(trial.number, result(epoch, 0.6, 0.2))
+    (known,) = told(reopened(search))
+    assert (known.params, known.values) == (trial.params, pytest.approx((0.6, 0.2)))
+
+
+def test_a_trial_that_ended_but_for_being_told_so_ends_again(begin):
+    """Killed between the two writes of an end: why it ended is there, that it did is not."""
+    search = begin(trials=1, confirm=0)
+    trial = search.next()
+    search.epoch_done(trial.number, result(1))
+    search.record._set_attr(trial.number, "ended", asdict(Ended(1, 2.0, "its workers died 3 times")))
+    search = reopened(search)
+    assert (search.next().number, search.record[trial.number].epoch) == (trial.number, 1)
+    assert train(search, search.record[trial.number], (0.5, 0.1)).complete
+    assert search.record[trial.number].reason is None
+
+
+# How trials end
+
+
+def test_a_class_that_is_absent_is_left_out_of_the_measures(begin):
+    search = begin()
+    trial = search.next()
+    for epoch in range(1, EPOCHS + 1):
+        search.epoch_done(trial.number, ious(epoch, 0.9, math.nan, 0.5, 0.4))
+    search.trial_done(trial.number)
+    assert search.record[trial.number].values == pytest.approx((0.6, 0.4))
+
+
+def test_a_trial_that_failed_after_good_epochs_is_no_candidate(begin):
+    search = begin()
+    one, two = search.next(), search.next()
+    search.epoch_done(one.number, result(1, 0.9, 0.9))
+    search.trial_done(one.number, "its workers died 3 times in epoch 2")
+    train(search, two, (0.5, 0.1))
+    assert [trial.number for trial in search.outcome.front()] == [two.number]
+    assert search.record[one.number].reason == "its workers died 3 times in epoch 2"

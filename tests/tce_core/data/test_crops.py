@@ -1,0 +1,201 @@
+"""Training crops: exact windows, a class that is sure to be shown, void beyond the edge, image and mask aligned."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tce_core import VOID
+from tce_core.batches import Batches, normalise
+from tce_core.data.crops import PADDING, CropSettings, random_crop
+from tce_core.sampling import Draw
+
+seeds = st.integers(0, 2**32)
+sides = st.integers(1, 70)
+scales = st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)).map(sorted).map(tuple)
+
+
+def numbered(height, width):
+    """An image whose pixels say where they are (red: row, green: column), and whose mask repeats the red."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    return np.stack([rows, columns, np.full_like(rows, 7)], axis=-1), rows.copy()
+
+
+def crop(image, mask, seed=0, focus=None, **settings):
+    return random_crop(image, mask, CropSettings(**settings), np.random.default_rng(seed), focus)
+
+
+@given(sides, sides, scales, seeds, st.booleans(), st.data())
+def test_a_single_pixel_in_focus_is_always_shown(height, width, scale, seed, flip, data):
+    mask = np.zeros((height, width), np.uint8)
+    mask[data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))] = 3
+    image = np.zeros((height, width, 3), np.uint8)
+    _, labels = crop(image, mask, seed, focus=3, size=(32, 48), scale=scale, flip=flip)
+    assert (labels == 3).any()
+
+
+@given(st.floats(0.5, 0.9), seeds)
+def test_a_thin_line_in_focus_survives_shrinking(scale, seed):
+    mask = np.zeros((90, 120), np.uint8)
+    mask[np.random.default_rng(seed).integers(90)] = 3
+    _, labels = crop(np.zeros((90, 120, 3), np.uint8), mask, seed, focus=3, size=(16, 16), scale=(scale, scale))
+    assert (labels == 3).any()
+
+
+def test_every_pixel_in_focus_can_be_the_one_that_is_shown():
+    mask = np.zeros((64, 64), np.uint8)
+    places = [(0, 0), (63, 63), (10, 50)]  # too far apart for one crop to show two
+    for y, x in places:
+        mask[y, x] = 3
+    image, _ = numbered(64, 64)
+    shown = set()
+    for seed in range(60):
+        window, labels = crop(image, mask, seed, focus=3, size=(16, 16))
+        (y, x), *rest = (labels == 3).nonzero().tolist()
+        assert rest == []
+        shown.add((int(window[0, y, x]), int(window[1, y, x])))
+    assert shown == set(places)
+
+
+def test_a_focus_that_the_mask_lacks_is_refused():
+    with pytest.raises(ValueError, match="no pixel of class 4"):
+        crop(*numbered(3, 3), focus=4, size=(16, 16))
+
+
+@given(sides, sides, scales, seeds, st.sampled_from([0.0, 0.4]), st.booleans())
+def test_shapes_and_types_do_not_depend_on_the_image(height, width, scale, seed, jitter, flip):
+    image, mask = numbered(height, width)
+    pixels, labels = crop(image, mask, seed, size=(32, 48), scale=scale, jitter=jitter, flip=flip)
+    assert (pixels.shape, labels.shape) == ((3, 32, 48), (32, 48))
+    assert pixels.dtype == labels.dtype == torch.uint8
+    assert set(labels.unique().tolist()) <= set(range(height)) | {VOID}
+
+
+@given(st.integers(16, 70), st.integers(24, 70), seeds)
+def test_at_scale_one_a_crop_is_an_exact_window(height, width, seed):
+    image, mask = numbered(height, width)
+    pixels, labels = crop(image, mask, seed, size=(16, 24))
+    top, left = int(pixels[0, 0, 0]), int(pixels[1, 0, 0])
+    assert (pixels.permute(1, 2, 0).numpy() == image[top : top + 16, left : left + 24]).all()
+    assert (labels.numpy() == mask[top : top + 16, left : left + 24]).all()
+
+
+def test_every_window_comes_up():
+    image, mask = numbered(18, 19)
+    corners = {tuple(crop(image, mask, seed, size=(16, 16))[0][:2, 0, 0].tolist()) for seed in range(200)}
+    assert corners == {(y, x) for y in range(3) for x in range(4)}
+
+
+@given(sides, sides, seeds)
+def test_beyond_the_edge_is_void_and_grey(height, width, seed):
+    image, mask = numbered(height, width)
+    pixels, labels = crop(image, mask, seed, size=(48, 64))
+    beyond = labels == VOID
+    assert (~beyond).sum() == min(height, 48) * min(width, 64)
+    assert (pixels[:, beyond] == torch.tensor(PADDING, dtype=torch.uint8)[:, None]).all()
+    assert (pixels[0, ~beyond] == labels[~beyond]).all()
+    assert normalise(torch.tensor(PADDING, dtype=torch.uint8).view(1, 3, 1, 1)).abs().max() < 0.01
+
+
+@given(seeds)
+def test_a_flip_turns_image_and_mask_together(seed):
+    image, mask = numbered(20, 20)
+    mask = mask.T.copy()  # labels now name columns, as green does
+    pixels, labels = crop(image, mask, seed, size=(16, 16), flip=True)
+    assert (pixels[1] == labels).all()
+    assert (labels[0].diff() == (1 if labels[0, 0] < labels[0, -1] else 255)).all()  # -1 as uint8
+
+
+def test_half_of_the_crops_are_flipped():
+    image, mask = numbered(16, 16)
+    flipped = sum(bool(crop(image, mask, seed, size=(16, 16), flip=True)[0][1, 0, 0]) for seed in range(400))
+    assert 150 < flipped < 250  # five standard deviations of 400 fair coins
+    assert not any(bool(crop(image, mask, seed, size=(16, 16))[0][1, 0, 0]) for seed in range(20))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("scale", [(0.5, 1.0), (1.0, 2.0)])
+def test_resized_image_and_mask_stay_aligned(axis, scale):
+    # An edge between black (class 0) and white (class 1). Where it lies in the image is where the grey levels sum to
+    # and where it lies in the mask is where the labels do, each to a pixel: over many scales they agree on average.
+    shape = [64, 64]
+    mask = np.zeros(shape, np.uint8)
+    mask[30:] = 1
+    mask = mask if axis == 0 else mask.T.copy()
+    image = np.repeat(255 * mask[..., None], 3, axis=-1)
+    offsets = []
+    for seed in range(300):
+        pixels, labels = crop(image, mask, seed, size=(32, 32), scale=scale)
+        if (labels != VOID).all() and 0 < labels.float().mean() < 1:
+            line = (pixels[0].float() / 255 - labels.float()).sum(axis)  # white minus class 1, in pixels
+            offsets.append(line.mean().item())
+    assert len(offsets) > 100
+    assert abs(np.mean(offsets)) < 0.1
+
+
+@given(seeds)
+def test_the_image_is_the_mask_s_colours_at_any_scale(seed):
+    # Blocks of 16 pixels, so that three quarters of the pixels are far from any edge: there, both must agree.
+    labels = np.random.default_rng(seed).integers(0, 4, (5, 6)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
+    pixels, mask = crop(
+        np.repeat(60 * labels[..., None], 3, -1), labels, seed, size=(48, 64), scale=(0.8, 2), flip=True
+    )
+    valid = mask != VOID
+    same = (pixels[0].float() - 60 * mask.float()).abs() < 2
+    assert same[valid].float().mean() > 0.6
+
+
+@pytest.mark.parametrize("focus", [None, 20])
+def test_the_same_generator_makes_the_same_crop(focus):
+    image, mask = numbered(60, 60)
+    settings = {"size": (32, 32), "scale": (0.5, 2.0), "flip": True, "jitter": 0.4, "focus": focus}
+    one, again, other = (crop(image, mask, seed, **settings) for seed in (1, 1, 2))
+    assert torch.equal(one[0], again[0])
+    assert torch.equal(one[1], again[1])
+    assert not torch.equal(one[0], other[0])
+
+
+@given(seeds)
+def test_jitter_changes_colours_but_no_label(seed):
+    image, mask = numbered(32, 32)
+    plain, labels = crop(image, mask, seed, size=(32, 32))
+    vivid, same_labels = crop(image, mask, seed, size=(32, 32), jitter=0.4)
+    assert torch.equal(labels, same_labels)
+    assert not torch.equal(plain, vivid)
+
+
+# Batches
+
+
+@pytest.fixture(scope="module")
+def batches(streets):
+    made = Batches(streets.train, CropSettings((32, 48), (0.5, 2.0), True, 0.4), seed=3, threads=2)
+    yield made
+    made.close()
+
+
+def test_a_batch_stacks_its_draws_crops(batches, streets):
+    rarest = int(streets.train.pixel_counts.sum(0).argmin())
+    holder = int(streets.train.pixel_counts[:, rarest].argmax())
+    images, labels = batches.collect(batches.start([Draw(0), Draw(holder, rarest), Draw(2)], step=5, first=0))
+    assert (images.shape, labels.shape) == ((3, 3, 32, 48), (3, 32, 48))
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+    assert (labels[1] == rarest).any()
+
+
+def test_a_batch_split_over_workers_is_the_same_batch(batches):
+    draws = [Draw(image) for image in (4, 4, 7, 1)]
+    whole = batches.collect(batches.start(draws, step=9, first=0))
+    halves = [batches.collect(batches.start(draws[first : first + 2], step=9, first=first)) for first in (0, 2)]
+    for part, both in zip(whole, zip(*halves, strict=True), strict=True):
+        assert torch.equal(part, torch.cat(both))
+    assert not torch.equal(whole[0][0], whole[0][1])  # one image twice, but two crops
+
+
+def test_normalising_gives_imagenet_s_units():
+    # (255 * 0.485 - 255 * 0.485) / ... = 0 and (255 - 123.675) / (255 * 0.229) = 0.515 / 0.229.
+    white = normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten().tolist()
+    assert white == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
+    black = normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).flatten().tolist()
+    assert black == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
