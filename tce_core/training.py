@@ -18,8 +18,8 @@ from tce_core.confusion import iou_from_confusion
 from tce_core.data.crops import CropSettings
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
+from tce_core.evaluation import autocast, evaluate
 from tce_core.fairness import bootstrap_intervals
-from tce_core.inference import autocast, evaluate
 from tce_core.losses import ClassTilt, ImageTilt, Loss, build_loss, class_losses, inverse_frequency_weights
 from tce_core.model import build_model
 from tce_core.results import EpochResult

@@ -25,8 +25,8 @@ from tce_core.config import TrialConfig
 from tce_core.confusion import iou_from_confusion
 from tce_core.data.dataset import open_dataset
 from tce_core.data.streets.dataset import make_streets
+from tce_core.evaluation import evaluate
 from tce_core.fairness import fairness_report
-from tce_core.inference import evaluate
 from tce_core.model import build_model
 from tce_core.results import EpochResult
 

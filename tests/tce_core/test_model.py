@@ -14,7 +14,7 @@ from torch import nn
 from tce_core import VOID
 from tce_core.batches import normalise
 from tce_core.errors import UserError
-from tce_core.inference import evaluate, predict
+from tce_core.evaluation import evaluate, predict
 from tce_core.model import build_model, check_encoder
 
 CLASSES = 7
