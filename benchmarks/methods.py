@@ -71,9 +71,9 @@ class Ours:
         # Two classes whose mean is 0.5 + accuracy / 2 and whose worst is balanced / 2: the same trade-off.
         worst, mean = balanced / 2, 0.5 + accuracy / 2
         ious = (float(worst), float(2 * mean - worst))
-        goes_on = self.search.epoch_done(trial.handle, EpochResult(trial.epoch, 0.0, 0.0, ious, {}, None, 1.0, 0.0))
+        goes_on = self.search.record_epoch(trial.handle, EpochResult(trial.epoch, 0.0, 0.0, ious, {}, None, 1.0, 0.0))
         if not goes_on:
-            self.search.trial_done(trial.handle)
+            self.search.record_end(trial.handle)
         return goes_on
 
 

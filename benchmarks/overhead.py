@@ -76,13 +76,13 @@ class Clock:
         self.began = time.perf_counter()
         self.ends: list[float] = []
 
-    def trial_started(self, number: int) -> None:
+    def on_trial_start(self, number: int) -> None:
         pass
 
-    def epoch_done(self, number: int) -> None:
+    def on_epoch(self, number: int) -> None:
         pass
 
-    def trial_ended(self, number: int) -> None:
+    def on_trial_end(self, number: int) -> None:
         self.ends.append(time.perf_counter() - self.began)
 
 
@@ -92,7 +92,7 @@ def plain(trials: int, slots: int, folder: str) -> list[float]:
 
     class Tell(tune.Callback):
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            clock.trial_ended(0)
+            clock.on_trial_end(0)
 
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
     tuner = tune.Tuner(

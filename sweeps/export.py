@@ -63,7 +63,7 @@ def measured(trial: TrialRecord, class_names: Sequence[str]) -> dict[str, Any]:
         "epochs": last.epoch,
         "seed": trial.config["seed"],
         "worst_class": class_names[report.worst_class],
-        **{name: measure.of(report) for name, measure in MEASURES.items()},
+        **{name: measure.value(report) for name, measure in MEASURES.items()},
         "intervals_95": {name: list(pair) for name, pair in last.intervals.items()},
         "iou": {name: None if iou != iou else iou for name, iou in zip(class_names, last.iou, strict=True)},
     }

@@ -13,17 +13,17 @@ from typing import get_args
 from search_spaces.space import Sampler
 from sweeps.cli import INTERRUPTED, Parser, amount, fraction, hours, natural, positive, run_command, share
 from sweeps.execution.preflight import dry_run
-from sweeps.storage.lock import driving
+from sweeps.storage.lock import sweep_lock
 from sweeps.storage.objectives import MEASURES
 from sweeps.storage.record import Record
-from sweeps.strategy.planning import RUNS, check_folder, check_name, latest, left_behind, named, plan_of
+from sweeps.strategy.planning import RUNS, check_folder, check_name, latest, left_behind, plan_of, resolve_name
 from sweeps.strategy.search import Search
-from sweeps.sweep import Options, cluster, report, run_sweep
+from sweeps.sweep import Runtime, cluster, report, run_sweep
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
 
-HEEDED = ("resume", "name", "concurrent", "address", "storage", "tracking_uri", "dry_run")
+RESUME_FLAGS = ("resume", "name", "concurrent", "address", "storage", "tracking_uri", "dry_run")
 """What `--resume` takes from the command line; all else is in the record."""
 
 
@@ -107,16 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         data = resolve_dataset(options.dataset)
         plan = plan_of(options, data)
-        name, record = named(plan, options.storage, data.name)
+        name, record = resolve_name(plan, options.storage, data.name)
         plan = replace(plan, name=name)
     if record is not None:
         check_folder(plan)
-    where = Options(options.address, options.concurrent, options.tracking_uri, RUNS)
+    where = Runtime(options.address, options.concurrent, options.tracking_uri, RUNS)
     if options.dry_run:
         with cluster(plan, data, where) as slots:
             dry_run(plan, data, slots)
         return 0
-    with driving(plan.name, RUNS / plan.name):
+    with sweep_lock(plan.name, RUNS / plan.name):
         if record is not None:
             record = Record.load(options.storage, plan.name)  # as it is now that nobody else writes it
             if record.finished:
@@ -144,7 +144,7 @@ def check_flags(options: argparse.Namespace) -> None:
     if options.resume is None:
         return
     usual = vars(parser().parse_args([]))
-    given = [key for key, value in vars(options).items() if value != usual[key] and key not in HEEDED]
+    given = [key for key, value in vars(options).items() if value != usual[key] and key not in RESUME_FLAGS]
     if options.resume and options.name:
         given.append("name")
     if given:

@@ -12,13 +12,13 @@ from typing import Any
 
 from rich.console import Console
 
-from sweeps.execution.interrupt import closing_on_interrupt
+from sweeps.execution.interrupt import stop_on_interrupt
 from sweeps.execution.listener import Background, Listener
 from sweeps.execution.preflight import preflight
 from sweeps.execution.ray_cluster import slots_that_fit, start_ray
 from sweeps.execution.worker_group import GroupSettings, checkpoint_path
 from sweeps.export import exported, write_yaml
-from sweeps.reporting.terminal import View, summary, wide_console
+from sweeps.reporting.terminal import ProgressDisplay, summary, wide_console
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
@@ -29,7 +29,7 @@ from tce_core.errors import UserError
 
 
 @dataclass(frozen=True)
-class Options:
+class Runtime:
     """Where a sweep runs and is kept; not part of what it does."""
 
     address: str | None
@@ -39,7 +39,7 @@ class Options:
 
 
 @contextlib.contextmanager
-def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
+def cluster(plan: Plan, data: Dataset, options: Runtime) -> Iterator[int]:
     """A running Ray, checked to hold the plan's trials; gives how many at a time. Ray is left at the end.
 
     Raises:
@@ -59,7 +59,7 @@ def cluster(plan: Plan, data: Dataset, options: Options) -> Iterator[int]:
             ray.shutdown()
 
 
-def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bool:
+def run_sweep(record: Record, data: Dataset, slots: int, options: Runtime) -> bool:
     """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed.
 
     Raises:
@@ -73,16 +73,16 @@ def run_sweep(record: Record, data: Dataset, slots: int, options: Options) -> bo
     outcome = search.outcome
     slots = min(slots, max_useful_slots(search))
     console.print(headline(plan, search, slots, data), highlight=False, soft_wrap=True)
-    for trial in search.interrupted:
+    for trial in search.unfinished:
         if trial.epoch and not checkpoint_path(folder / "checkpoints", trial.number).exists():
             again = f"its {trial.epoch} epochs are trained again"
             console.print(f"The checkpoint of trial {trial.number} is gone: {again}.")
     tracking = Tracking(record, outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
     tracking.sync()
-    view = View(search, data.class_names, console)
+    view = ProgressDisplay(search, data.class_names, console)
     keeper = CheckpointKeeper(folder / "checkpoints", outcome)
     try:
-        with contextlib.closing(Background(tracking)) as background, view, closing_on_interrupt(search, console):
+        with contextlib.closing(Background(tracking)) as background, view, stop_on_interrupt(search, console):
             tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
         hand_over(outcome, data.class_names, folder)
     finally:
@@ -116,7 +116,7 @@ def hand_over(outcome: Outcome, class_names: Sequence[str], folder: Path) -> Non
         raise UserError(f"{folder}: the front cannot be written: {error.strerror or error}") from None
 
 
-def report(search: Search, data: Dataset, options: Options) -> None:
+def report(search: Search, data: Dataset, options: Runtime) -> None:
     """What a sweep that has ended found.
 
     Raises:
@@ -124,7 +124,7 @@ def report(search: Search, data: Dataset, options: Options) -> None:
     """
     record, console = search.record, wide_console()
     if search.outcome.choose() is None:
-        reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.closed)
+        reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.search_stopped)
         raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
     summary(search, data.class_names, console)
     farewell((options.folder / record.plan.name).absolute(), data, options, console)
@@ -192,7 +192,7 @@ def headline(plan: Plan, search: Search, slots: int, data: Dataset) -> str:
     )
 
 
-def farewell(folder: Path, data: Dataset, options: Options, console: Console) -> None:
+def farewell(folder: Path, data: Dataset, options: Runtime, console: Console) -> None:
     best = os.path.relpath(folder / "best.yaml")
     dataset = "" if data.path == built_in_path() else f" --dataset {os.path.relpath(data.path)}"
     console.print(f"\nBest configuration  {best}", highlight=False, soft_wrap=True)
@@ -211,13 +211,13 @@ class CheckpointKeeper:
         self.folder, self.outcome = folder, outcome
         self.kept = {trial.number for trial in outcome.record.trials() if trial.state.is_finished()}
 
-    def trial_started(self, number: int) -> None:
+    def on_trial_start(self, number: int) -> None:
         pass
 
-    def epoch_done(self, number: int) -> None:
+    def on_epoch(self, number: int) -> None:
         pass
 
-    def trial_ended(self, number: int) -> None:
+    def on_trial_end(self, number: int) -> None:
         front = {trial.number for trial in self.outcome.front()}
         for left in (self.kept | {number}) - front:
             checkpoint_path(self.folder, left).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ class HalvingScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Tune asks its scheduler before it tells its searcher, and does not tell that of a trial's last result."""
-        goes_on = self.searcher.epoch_done(trial.trial_id, result)
+        goes_on = self.searcher.record_epoch(trial.trial_id, result)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     # Tune pickles its scheduler to restore a sweep itself. Ours has nothing that is not in the record.

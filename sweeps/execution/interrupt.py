@@ -12,16 +12,16 @@ from sweeps.strategy.search import Search
 
 
 @contextlib.contextmanager
-def closing_on_interrupt(search: Search, console: Console) -> Iterator[None]:
+def stop_on_interrupt(search: Search, console: Console) -> Iterator[None]:
     """Once (or SIGTERM): running trials finish their epoch and are saved. Twice: KeyboardInterrupt at once.
 
     Either way the record can be resumed. Only where signals can be handled: in the main thread.
     """
 
     def interrupted(number: int, frame: FrameType | None) -> None:
-        if search.closing:
+        if search.stop_requested:
             raise KeyboardInterrupt
-        search.closing = True
+        search.request_stop()
         console.print("Stopping when the running epochs are done. Ctrl-C again: at once.", highlight=False)
 
     earlier = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -7,11 +7,11 @@ from typing import Protocol
 class Listener(Protocol):
     """Told what happened, after it is in the record. Must not raise: that would end the sweep."""
 
-    def trial_started(self, number: int) -> None: ...
+    def on_trial_start(self, number: int) -> None: ...
 
-    def epoch_done(self, number: int) -> None: ...
+    def on_epoch(self, number: int) -> None: ...
 
-    def trial_ended(self, number: int) -> None: ...
+    def on_trial_end(self, number: int) -> None: ...
 
 
 class Background:
@@ -21,14 +21,14 @@ class Background:
         self.listener = listener
         self.pool = ThreadPoolExecutor(1, thread_name_prefix=type(listener).__name__)
 
-    def trial_started(self, number: int) -> None:
-        self.pool.submit(self.listener.trial_started, number)
+    def on_trial_start(self, number: int) -> None:
+        self.pool.submit(self.listener.on_trial_start, number)
 
-    def epoch_done(self, number: int) -> None:
-        self.pool.submit(self.listener.epoch_done, number)
+    def on_epoch(self, number: int) -> None:
+        self.pool.submit(self.listener.on_epoch, number)
 
-    def trial_ended(self, number: int) -> None:
-        self.pool.submit(self.listener.trial_ended, number)
+    def on_trial_end(self, number: int) -> None:
+        self.pool.submit(self.listener.on_trial_end, number)
 
     def close(self) -> None:
         """Wait until it has been told everything."""

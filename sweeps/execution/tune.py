@@ -33,9 +33,9 @@ class StudySearcher(Searcher):
         suggestion: dict[str, Any] | str | None = FINISHED
         return self._guarded(lambda: self._suggest(trial_id), suggestion)
 
-    def epoch_done(self, trial_id: str, result: dict[str, Any]) -> bool:
+    def record_epoch(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Record what a slot reported; whether the trial goes on."""
-        return self._guarded(lambda: self._epoch_done(self.numbers[trial_id], result), False)
+        return self._guarded(lambda: self._record_epoch(self.numbers[trial_id], result), False)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Nothing: `HalvingScheduler` has passed it on."""
@@ -48,27 +48,27 @@ class StudySearcher(Searcher):
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         trial = self.search.next()
         if trial is None:
-            return FINISHED if self.search.finished or self.search.closing else None
+            return FINISHED if self.search.finished or self.search.stop_requested else None
         self.numbers[trial_id] = trial.number
         for listener in self.listeners:
-            listener.trial_started(trial.number)
+            listener.on_trial_start(trial.number)
         return {"group": self.group, "number": trial.number, "trial": trial.config, "epoch": trial.epoch}
 
-    def _epoch_done(self, number: int, result: dict[str, Any]) -> bool:
+    def _record_epoch(self, number: int, result: dict[str, Any]) -> bool:
         if "fatal" in result:
             raise UserError(result["fatal"])
         if "error" in result:
             return False
-        goes_on = self.search.epoch_done(number, EpochResult.from_json(result["result"]))
+        goes_on = self.search.record_epoch(number, EpochResult.from_json(result["result"]))
         for listener in self.listeners:
-            listener.epoch_done(number)
+            listener.on_epoch(number)
         return goes_on
 
     def _ended(self, number: int, reason: str | None) -> None:
-        self.search.trial_done(number, reason)
+        self.search.record_end(number, reason)
         if self.search.record[number].state.is_finished():
             for listener in self.listeners:
-                listener.trial_ended(number)
+                listener.on_trial_end(number)
 
     def _guarded(self, action: Callable[[], T], otherwise: T) -> T:
         """Once something has failed that no trial is to blame for, trials are only ended, to be resumed."""
@@ -77,7 +77,7 @@ class StudySearcher(Searcher):
                 return action()
             except Exception as error:
                 self.failure = error
-                self.search.closing = True
+                self.search.request_stop()
         return otherwise
 
     # Tune copies and pickles its searcher to restore a sweep itself. Ours is restored from the record instead: there is

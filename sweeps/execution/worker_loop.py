@@ -37,7 +37,7 @@ def serve(settings: dict[str, Any]) -> None:
         if order != STOP:
             ray.get(mailbox.reply.remote(order.serial, {"fatal": f"{error} (on {ray.util.get_node_ip_address()})"}))
         raise
-    bench = Bench(data, Path(settings["checkpoints"]))
+    bench = CurrentTrial(data, Path(settings["checkpoints"]))
     if rank == 0:
         ray.get(mailbox.join.remote())
     if ray.train.get_context().get_world_size() > 1:
@@ -79,7 +79,7 @@ def explain(error: Exception) -> tuple[dict[str, str], bool]:
     return {"error": f"{type(error).__name__}: {error}\n{traceback.format_exc()}"}, False
 
 
-class Bench:
+class CurrentTrial:
     """The trial this worker is at: its running `train` generator."""
 
     def __init__(self, data: Dataset, checkpoints: Path) -> None:

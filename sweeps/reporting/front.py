@@ -31,8 +31,8 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 number=trial.number,
                 role="baseline" if trial.role == "baseline" else "search",
                 label=trial.label,
-                x=across.of(report),
-                y=upwards.of(report),
+                x=across.value(report),
+                y=upwards.value(report),
                 on_front=trial.number in front,
                 recommended=choice is not None and trial.number == choice.trial.number,
                 stopped=trial.stopped,
@@ -76,7 +76,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
 
 def measures(report: FairnessReport) -> dict[str, float]:
     """Every measure by name, mIoU first."""
-    return {name: MEASURES[name].of(report) for name in sorted(MEASURES, key=lambda name: name != "miou")}
+    return {name: MEASURES[name].value(report) for name in sorted(MEASURES, key=lambda name: name != "miou")}
 
 
 def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:

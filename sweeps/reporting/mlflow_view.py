@@ -83,8 +83,8 @@ class SweepView:
             tags["worst_class"] = self.class_names[report.worst_class]
         if trial.reason is not None:
             tags["reason"] = trial.reason[:LONGEST] or "unknown"
-        if trial.of is not None:
-            tags["of"] = str(trial.of)
+        if trial.repeats is not None:
+            tags["repeats"] = str(trial.repeats)
         if number in self.candidates:
             recommended = self.choice is not None and self.choice.trial.number == number
             tags |= {"pareto": _text(number in self.front), "recommended": _text(recommended)}
@@ -189,7 +189,7 @@ def _report(result: EpochResult) -> FairnessReport | None:
 def _figure(result: EpochResult, name: str) -> str:
     interval = result.intervals.get(name)
     ends = "" if interval is None else f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{MEASURES[name].of(result.report):.3f}{ends}"
+    return f"{MEASURES[name].value(result.report):.3f}{ends}"
 
 
 def _text(value: Any) -> str:

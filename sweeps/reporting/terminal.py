@@ -16,7 +16,7 @@ from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.search import Search
 
 
-class View:
+class ProgressDisplay:
     """Live progress: a line for each trial that ends, and on a terminal a bar over the epochs of the whole sweep."""
 
     def __init__(self, search: Search, class_names: Sequence[str], console: Console) -> None:
@@ -36,17 +36,17 @@ class View:
         self.resumed_at = self.record.epochs
         self.running: set[int] = set()
 
-    def __enter__(self) -> "View":
+    def __enter__(self) -> "ProgressDisplay":
         self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def trial_started(self, number: int) -> None:
+    def on_trial_start(self, number: int) -> None:
         self.running.add(number)
 
-    def epoch_done(self, number: int) -> None:
+    def on_epoch(self, number: int) -> None:
         done, expected = self.record.epochs, self.search.epochs_expected
         pace = (time.monotonic() - self.started) / max(1, done - self.resumed_at)
         left = pace * max(0, expected - done)
@@ -57,7 +57,7 @@ class View:
             self.bar, completed=done, total=expected, description=f"trial {trials}", left=f"about {_minutes(left)} left"
         )
 
-    def trial_ended(self, number: int) -> None:
+    def on_trial_end(self, number: int) -> None:
         self.running.discard(number)
         trial = self.record[number]
         clock = _minutes(time.monotonic() - self.started)
@@ -97,7 +97,7 @@ def summary(search: Search, class_names: Sequence[str], console: Console) -> Non
 def spending(search: Search) -> str:
     """What the sweep took, and why the search ended early if it did."""
     text = spent(search.record)
-    return f"{text} Ended early: {search.record.closed}." if search.record.closed else text
+    return f"{text} Ended early: {search.record.search_stopped}." if search.record.search_stopped else text
 
 
 def spent(record: Record) -> str:
@@ -128,7 +128,7 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
 def _mean_gain(choice: Choice, outcome: Outcome, measure: Measure) -> float:
     def value(trial: TrialRecord) -> float:
         again = outcome.repetitions(trial) or [trial]
-        return sum(measure.of(t.last.report) for t in again) / len(again)
+        return sum(measure.value(t.last.report) for t in again) / len(again)
 
     assert choice.baseline is not None
     return value(choice.trial) - value(choice.baseline)

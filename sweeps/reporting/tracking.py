@@ -50,14 +50,14 @@ class Tracking:
         self.behind = False
         self.next_attempt = 0.0
 
-    def trial_started(self, number: int) -> None:
+    def on_trial_start(self, number: int) -> None:
         first, self.status = self.status != "RUNNING", "RUNNING"
         self._show(None if first else number)
 
-    def epoch_done(self, number: int) -> None:
+    def on_epoch(self, number: int) -> None:
         self._show(number)
 
-    def trial_ended(self, number: int) -> None:
+    def on_trial_end(self, number: int) -> None:
         self._show()
 
     def sweep_ended(self, status: str) -> None:

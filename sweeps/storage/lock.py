@@ -12,7 +12,7 @@ from tce_core.errors import UserError
 
 
 @contextlib.contextmanager
-def driving(name: str, folder: Path) -> Iterator[None]:
+def sweep_lock(name: str, folder: Path) -> Iterator[None]:
     """Hold the lock in a sweep's folder. The operating system frees it when the process ends, however it ends.
 
     Raises:

@@ -14,7 +14,7 @@ class Measure:
     title: str
     maximize: bool
 
-    def of(self, report: FairnessReport) -> float:
+    def value(self, report: FairnessReport) -> float:
         return float(getattr(report, {"bottom25_iou": "sorted_bottom"}.get(self.name, self.name)))
 
 
@@ -58,7 +58,7 @@ class Objectives:
         return self.pair[0].maximize, self.pair[1].maximize
 
     def values(self, report: FairnessReport) -> tuple[float, float]:
-        return self.pair[0].of(report), self.pair[1].of(report)
+        return self.pair[0].value(report), self.pair[1].value(report)
 
     @property
     def early_pair(self) -> tuple[Measure, Measure]:

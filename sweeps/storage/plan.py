@@ -51,6 +51,6 @@ class Plan:
         return self.confirm * (2 if self.space.get("baselines") else 1)
 
     @classmethod
-    def of(cls, saved: Mapping[str, Any]) -> "Plan":
+    def from_json(cls, saved: Mapping[str, Any]) -> "Plan":
         """From JSON, which knows no tuples."""
         return cls(**{**saved, "rungs": tuple(saved["rungs"]), "warm_start": tuple(saved["warm_start"])})

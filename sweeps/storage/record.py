@@ -35,8 +35,8 @@ class Record:
     def __init__(self, store: Store, study: optuna.Study) -> None:
         self.store, self.study = store, study
         attrs = study.user_attrs
-        self.plan = Plan.of(attrs["plan"])
-        self.closed: str | None = attrs.get("closed")
+        self.plan = Plan.from_json(attrs["plan"])
+        self.search_stopped: str | None = attrs.get("search_stopped")
         """Why no more configurations are tried though fewer than planned were, if so."""
         self.finished: bool = attrs.get("finished", False)
         """Whether the sweep has come to its end; one that was interrupted has not."""
@@ -64,7 +64,7 @@ class Record:
                 storage=store.backend, study_name=plan.name, directions=directions, load_if_exists=True
             )
             if study.user_attrs or study.get_trials(deepcopy=False) or study.directions != directions:
-                raise taken(storage, plan.name)
+                raise name_taken_error(storage, plan.name)
             study.set_metric_names([measure.name for measure in plan.objectives.pair])
             study.set_user_attr("plan", asdict(plan))  # last: what was killed before this is begun again
             return study
@@ -105,10 +105,10 @@ class Record:
         store = _existing(storage)
         return [] if store is None else _names(store)
 
-    def close(self, reason: str) -> None:
+    def stop_search(self, reason: str) -> None:
         """No more configurations will be tried, also after an interruption."""
-        self.store.call(lambda: self.study.set_user_attr("closed", reason))
-        self.closed = reason
+        self.store.call(lambda: self.study.set_user_attr("search_stopped", reason))
+        self.search_stopped = reason
 
     def finish(self) -> None:
         self.store.call(lambda: self.study.set_user_attr("finished", True))
@@ -133,7 +133,7 @@ class Record:
         params: Mapping[str, Any] | None = None,
         distributions: Mapping[str, BaseDistribution] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
-        of: int | None = None,
+        repeats: int | None = None,
     ) -> TrialRecord:
         """Record a new RUNNING trial, whole or not at all.
 
@@ -144,7 +144,8 @@ class Record:
             state=TrialState.RUNNING,
             params=dict(params or {}),
             distributions=dict(distributions or {}),
-            user_attrs={"role": role, "label": label, "config": dict(config)} | ({} if of is None else {"of": of}),
+            user_attrs={"role": role, "label": label, "config": dict(config)}
+            | ({} if repeats is None else {"repeats": repeats}),
             system_attrs=dict(system_attrs or {}),
         )
         storage, study_id = self.study._storage, self.study._study_id
@@ -219,5 +220,5 @@ def _names(store: Store) -> list[str]:
     return [str(name) for name in store.call(lambda: optuna.get_all_study_names(store.backend))]
 
 
-def taken(storage: str, name: str) -> UserError:
+def name_taken_error(storage: str, name: str) -> UserError:
     return UserError(f"sweep '{name}' already exists in {storage}; go on with --resume, or choose another --name")

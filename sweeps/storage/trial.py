@@ -44,7 +44,7 @@ class TrialRecord:
     values: tuple[float, float] | None
     """Of a COMPLETE trial."""
     ended: Ended | None
-    of: int | None
+    repeats: int | None
     """For a confirming run: the trial it repeats with another seed."""
     system_attrs: dict[str, Any]
     """The sampler's own notes."""
@@ -100,6 +100,6 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
         spent=tuple(Spent(**epoch["spent"]) for epoch in epochs),
         values=(trial.values[0], trial.values[1]) if trial.values else None,
         ended=Ended(**attrs["ended"]) if "ended" in attrs else None,
-        of=attrs.get("of"),
+        repeats=attrs.get("repeats"),
         system_attrs=dict(trial.system_attrs),
     )

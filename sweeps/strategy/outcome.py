@@ -69,16 +69,16 @@ class Outcome:
         if not trials:
             return None
         reports = [trial.last.report for trial in trials]
-        lead = np.array([objectives.lead.of(report) for report in reports])
-        guard = np.array([objectives.guard.of(report) for report in reports])
+        lead = np.array([objectives.lead.value(report) for report in reports])
+        guard = np.array([objectives.guard.value(report) for report in reports])
         baseline = self.reference()
-        floor = None if baseline is None else objectives.guard.of(baseline.last.report) - objectives.allowance
+        floor = None if baseline is None else objectives.guard.value(baseline.last.report) - objectives.allowance
         best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
         return None if best is None else Choice(trials[best], baseline, floor)
 
     def repetitions(self, trial: TrialRecord) -> list[TrialRecord]:
         """The completed confirming runs of a trial: its configuration with seeds that had no part in choosing it."""
-        return [again for again in self.record.trials("confirm") if again.of == trial.number and again.complete]
+        return [again for again in self.record.trials("confirm") if again.repeats == trial.number and again.complete]
 
     def _values(self, trials: Sequence[TrialRecord]) -> npt.NDArray[np.float64]:
         return np.array([self.objectives.values(trial.last.report) for trial in trials])

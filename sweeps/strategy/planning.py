@@ -103,7 +103,7 @@ def check_budget(plan: Plan, space: Space) -> None:
         )
 
 
-def named(plan: Plan, storage: str, stem: str) -> tuple[str, Record | None]:
+def resolve_name(plan: Plan, storage: str, stem: str) -> tuple[str, Record | None]:
     """The name of the sweep, and its record if it was begun before: the same command again goes on with it.
 
     Without a name of its own, a sweep of the same plan that has not ended is meant, else a new one: STEM-1, STEM-2, …

@@ -35,9 +35,9 @@ class Search:
         self.proposer = Proposer(
             self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, self.plan.warm_start
         )
-        self.closing = False
+        self.stop_requested = False
         """No trial is to begin or to go on: the sweep is being interrupted."""
-        self.ends: dict[int, End] = {}
+        self.pending_ends: dict[int, End] = {}
         """Of trials that are to end but are not told yet that they have."""
         self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
         """What every searched trial that has got as far as each rung is compared by, by its number, as they came."""
@@ -47,20 +47,24 @@ class Search:
         done = [(s.epochs, trial, r) for trial in searched for s, r in zip(trial.spent, trial.results, strict=True)]
         for _, trial, result in sorted(done, key=itemgetter(0)):
             self._note(trial, result)
-        self.interrupted = [record[number] for number in sorted(record.running)]
-        for trial in list(self.interrupted):
+        self.unfinished = [record[number] for number in sorted(record.running)]
+        for trial in list(self.unfinished):
             if trial.results and not self._goes_on(trial.number):  # all was done but for saying so
-                self.interrupted.remove(trial)
-                self.trial_done(trial.number)
+                self.unfinished.remove(trial)
+                self.record_end(trial.number)
 
     def next(self) -> TrialRecord | None:
         """The trial to run next; None if there is none now (see `finished`)."""
-        if self.closing:
+        if self.stop_requested:
             return None
-        if self.interrupted:
-            return self.interrupted.pop(0)
+        if self.unfinished:
+            return self.unfinished.pop(0)
         self._close_if_it_is_time()
         return self._next_baseline() or self._next_proposal() or self._next_confirmation()
+
+    def request_stop(self) -> None:
+        """Begin no trial and continue none: running trials stop after their epoch and stay unfinished."""
+        self.stop_requested = True
 
     @property
     def finished(self) -> bool:
@@ -77,7 +81,7 @@ class Search:
         ended = [trial for trial in searched if trial.state.is_finished()]
         each = sum(trial.epoch for trial in ended) / len(ended) if ended else self.full
         begun = sum(trial.epoch for trial in searched)
-        planned = len(searched) if self.record.closed is not None else self.plan.trials
+        planned = len(searched) if self.record.search_stopped is not None else self.plan.trials
         others = len(self.space.baselines) * self.full + self._epochs_confirming
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
@@ -99,7 +103,7 @@ class Search:
             return None
         proposal = self.proposer.next([self._observation(trial) for trial in self.record.trials("search")])
         if proposal is None:
-            self.record.close("every configuration of the space has been tried")
+            self.record.stop_search("every configuration of the space has been tried")
             return None
         config = self._config(proposal.params)
         return self.record.begin(
@@ -123,7 +127,7 @@ class Search:
     def _shortfall(self, trial: TrialRecord, reference: TrialRecord) -> float:
         """How far the trial is from keeping the guard, beside the reference baseline after as many epochs."""
         guard, beside = self.plan.objectives.guard, reference.results[trial.epoch - 1]
-        return guard.of(beside.report) - self.plan.objectives.allowance - guard.of(trial.last.report)
+        return guard.value(beside.report) - self.plan.objectives.allowance - guard.value(trial.last.report)
 
     def _next_confirmation(self) -> TrialRecord | None:
         due = self._confirmation_due()
@@ -131,7 +135,7 @@ class Search:
             return None
         trial, seed = due
         config = {**trial.config, "seed": seed}
-        return self.record.begin("confirm", f"{trial.label} seed={seed}", config, of=trial.number)
+        return self.record.begin("confirm", f"{trial.label} seed={seed}", config, repeats=trial.number)
 
     def _confirmation_due(self) -> tuple[TrialRecord, int] | None:
         """The reference baseline and the winner are each trained again, with seeds that chose nothing.
@@ -141,7 +145,7 @@ class Search:
         if not self._searched_out() or self.budget.limit(0) is not None:
             return None
         winner = None if self._open("baseline", "search") else self.outcome.choose()
-        done = {(trial.of, trial.config["seed"]) for trial in self.record.trials("confirm")}
+        done = {(trial.repeats, trial.config["seed"]) for trial in self.record.trials("confirm")}
         for trial in (self.outcome.reference(), winner.trial if winner is not None else None):
             for seed in range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm):
                 if trial is not None and (trial.number, seed) not in done:
@@ -149,7 +153,7 @@ class Search:
         return None
 
     def _searched_out(self) -> bool:
-        return self.record.count("search") >= self.plan.trials or self.record.closed is not None
+        return self.record.count("search") >= self.plan.trials or self.record.search_stopped is not None
 
     def _close_if_it_is_time(self) -> None:
         if self._searched_out():
@@ -159,7 +163,7 @@ class Search:
             limit = self._limit_to_another()
             reason = limit and f"of the sweep's {limit} too little is left for another trial"
         if reason is not None:
-            self.record.close(reason)
+            self.record.stop_search(reason)
 
     def _limit_to_another(self) -> str | None:
         """What leaves no room for another searched trial, should it and all that are open get to their end."""
@@ -191,22 +195,22 @@ class Search:
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")
 
-    def epoch_done(self, number: int, result: EpochResult) -> bool:
+    def record_epoch(self, number: int, result: EpochResult) -> bool:
         """Record an epoch. Whether the trial goes on: not at its full budget, a rung it falls from, or an interrupt."""
         self.record.add_epoch(number, result, self.budget.seconds)
         self._note(self.record[number], result)
-        return self._goes_on(number) and not self.closing
+        return self._goes_on(number) and not self.stop_requested
 
-    def trial_done(self, number: int, error: str | None = None) -> None:
-        """The trial ended: as `epoch_done` decided, or for the reason given. One that was interrupted stays RUNNING."""
-        end = self.ends.pop(number, None) if error is None else (TrialState.FAIL, error)
+    def record_end(self, number: int, error: str | None = None) -> None:
+        """Record a trial's end: as `record_epoch` decided, or FAIL with `error`. An interrupted trial stays RUNNING."""
+        end = self.pending_ends.pop(number, None) if error is None else (TrialState.FAIL, error)
         if end is not None:
             self.record.end(number, *end, self.budget.seconds)
 
     def _goes_on(self, number: int) -> bool:
         end = self._end(self.record[number])
         if end is not None:
-            self.ends[number] = end
+            self.pending_ends[number] = end
         return end is None
 
     def _end(self, trial: TrialRecord) -> End | None:
@@ -226,7 +230,7 @@ class Search:
     def _note(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
             lead, guard = self.plan.objectives.early_pair
-            self.at_rungs[result.epoch][trial.number] = lead.of(result.report), guard.of(result.report)
+            self.at_rungs[result.epoch][trial.number] = lead.value(result.report), guard.value(result.report)
 
     def _survives(self, trial: TrialRecord) -> bool:
         """Beside the searched trials that got as far before it, whenever this is asked; see `rungs`."""

@@ -24,7 +24,7 @@ def warm_start(source: str, storage: str, space: Space) -> list[dict[str, Any]]:
     found = from_file(Path(source)) if Path(source).suffix in (".yaml", ".yml") else from_sweep(source, storage)
     chosen: list[dict[str, Any]] = []
     for place, settings in enumerate(found, start=1):
-        params = within(space, settings, f"--warm-start {source}: configuration {place}")
+        params = params_in_space(space, settings, f"--warm-start {source}: configuration {place}")
         if params not in chosen:
             chosen.append(params)
     return chosen
@@ -36,7 +36,7 @@ def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
     front = [trial for trial in Outcome(record, objectives).front() if trial.role == "search"]
     if not front:
         raise UserError(f"--warm-start {name}: no searched configuration is on that sweep's front")
-    return [trial.config for trial in sorted(front, key=lambda trial: -objectives.guard.of(trial.last.report))]
+    return [trial.config for trial in sorted(front, key=lambda trial: -objectives.guard.value(trial.last.report))]
 
 
 def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
@@ -48,7 +48,7 @@ def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
     raise UserError(f"--warm-start {path}: neither an exported configuration nor a list of settings")
 
 
-def within(space: Space, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+def params_in_space(space: Space, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Of `settings` what the space searches; what it does not is as the space has it.
 
     Raises:

@@ -34,9 +34,9 @@ def ious(epoch, *values):
 def train(search, trial, *measures):
     """Run a trial until the search ends it; epoch i has the i-th (mIoU, worst IoU), or the last. Gives its record."""
     epoch = trial.epoch + 1
-    while search.epoch_done(trial.number, result(epoch, *measures[min(epoch, len(measures)) - 1])):
+    while search.record_epoch(trial.number, result(epoch, *measures[min(epoch, len(measures)) - 1])):
         epoch += 1
-    search.trial_done(trial.number)
+    search.record_end(trial.number)
     return search.record[trial.number]
 
 

@@ -62,13 +62,13 @@ class Sweep:
     def tracking(self, uri, **settings):
         return Tracking(self.record, self.outcome, NAMES, uri, **settings)
 
-    def begin(self, role, label, params=None, of=None):
+    def begin(self, role, label, params=None, repeats=None):
         config = TrialConfig(**{**(params or {}), "epochs": EPOCHS, "crop": (32, 48)}).model_dump(mode="json")
         spaces = {"t": FloatDistribution(0, 9), "loss": CategoricalDistribution(["class_tilt"])}
         distributions = {name: spaces[name] for name in params or {}}
-        number = self.record.begin(role, label, config, params, distributions, of=of).number
+        number = self.record.begin(role, label, config, params, distributions, repeats=repeats).number
         if self.listener:
-            self.listener.trial_started(number)
+            self.listener.on_trial_start(number)
         return number
 
     def train(self, number, miou, worst, epochs=range(1, EPOCHS + 1)):
@@ -76,12 +76,12 @@ class Sweep:
             part = epoch / EPOCHS
             self.record.add_epoch(number, result(epoch, miou * part, worst * part), 1.0)
             if self.listener:
-                self.listener.epoch_done(number)
+                self.listener.on_epoch(number)
 
     def end(self, number, state=COMPLETE, reason=None):
         self.record.end(number, state, reason, seconds=2.5 * self.record.epochs)
         if self.listener:
-            self.listener.trial_ended(number)
+            self.listener.on_trial_end(number)
 
     def run(self):
         """Seven trials: the recommended one, 2, and trial 3 are the front; 4 fails; 5 is stopped; 6 confirms.
@@ -101,7 +101,7 @@ class Sweep:
         stopped = self.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
         self.train(stopped, 1.8, 0.9, epochs=[1])
         self.end(stopped, PRUNED, OUTDONE)
-        again = self.begin("confirm", "t=1 seed=1", of=2)
+        again = self.begin("confirm", "t=1 seed=1", repeats=2)
         self.train(again, 0.495, 0.29)
         self.end(again)
         self.record.finish()

@@ -216,7 +216,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     for trial in trials:
         assert [result.epoch for result in trial.results] == ([] if trial is failed else [1, 2, 3])
     choice = Outcome(record, record.plan.objectives).choose()
-    confirmed = {trial.of for trial in record.trials("confirm")}
+    confirmed = {trial.repeats for trial in record.trials("confirm")}
     assert confirmed == {choice.trial.number, choice.baseline.number}
 
     # What it leaves for a person.

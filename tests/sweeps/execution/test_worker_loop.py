@@ -1,4 +1,4 @@
-"""`sweeps.execution.worker_loop`: what a worker answers when an order fails. What it does otherwise is in the tests of sweeps."""
+"""`sweeps.execution.worker_loop`: what a worker answers when an order fails. Tests of sweeps cover the rest."""
 
 from sweeps.execution.worker_loop import explain
 from tce_core.checkpoint import CannotSave

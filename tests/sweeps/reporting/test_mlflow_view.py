@@ -116,7 +116,7 @@ def test_a_failed_trial_says_why_and_a_confirming_one_of_what(uri, storage):
     assert failed.data.tags["epochs"] == "1"
     assert "pareto" not in failed.data.tags
     (again,) = runs(uri, "tags.role = 'confirm'")
-    assert again.data.tags["of"] == "2"
+    assert again.data.tags["repeats"] == "2"
     assert "pareto" not in again.data.tags
 
 

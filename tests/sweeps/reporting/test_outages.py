@@ -1,4 +1,4 @@
-"""`sweeps.reporting.tracking` while MLflow is down, damaged or moved: the sweep is not disturbed, and MLflow catches up."""
+"""`sweeps.reporting.tracking` while MLflow is down, damaged or moved: the sweep goes on, and MLflow catches up."""
 
 import contextlib
 import json

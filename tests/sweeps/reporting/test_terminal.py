@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from sweeps.reporting.terminal import View, spending, summary
+from sweeps.reporting.terminal import ProgressDisplay, spending, summary
 from tests.sweeps.searching import ALONE, EPOCHS, result, train
 
 NAMES = ("road", "rider", "wall", "pole")
@@ -28,13 +28,13 @@ class Screen:
 def ended(search, trial, *measures, error=None, names=NAMES):
     """The lines that are printed when a trial ends."""
     screen = Screen()
-    with View(search, names, screen.console) as view:
-        view.trial_started(trial.number)
+    with ProgressDisplay(search, names, screen.console) as view:
+        view.on_trial_start(trial.number)
         if error is None:
             train(search, trial, *measures)
         else:
-            search.trial_done(trial.number, error)
-        view.trial_ended(trial.number)
+            search.record_end(trial.number, error)
+        view.on_trial_end(trial.number)
     return [re.sub(r"^\d+:\d\d ", "", line) for line in screen.lines]  # the time since the start
 
 
@@ -83,9 +83,9 @@ def test_spending_is_set_against_full_length(begin):
     )
     train(search, search.next(), (0.4, 0.05))
     failing = search.next()
-    search.epoch_done(failing.number, result(1))
-    search.trial_done(failing.number, "diverged")
-    search.trial_done(search.next().number, "diverged at once")  # it cost nothing
+    search.record_epoch(failing.number, result(1))
+    search.record_end(failing.number, "diverged")
+    search.record_end(search.next().number, "diverged at once")  # it cost nothing
     text = "Spent 7 epochs on 3 trials; all at full length would have been 12 (58%; 1 stopped early)."
     assert spending(search) == text
     screen = Screen()
@@ -124,14 +124,14 @@ def seconds_left(search, before=0, elapsed=3600):
     """
     trial, screen = search.next(), Screen(terminal=True)
     for epoch in range(1, before + 1):
-        search.epoch_done(trial.number, result(epoch))
-    with View(search, NAMES, screen.console) as view:
-        view.trial_started(trial.number)
+        search.record_epoch(trial.number, result(epoch))
+    with ProgressDisplay(search, NAMES, screen.console) as view:
+        view.on_trial_start(trial.number)
         for clock in (view, search.budget):
             clock.started -= elapsed
         for epoch in range(before + 1, EPOCHS + 1):
-            search.epoch_done(trial.number, result(epoch))
-            view.epoch_done(trial.number)
+            search.record_epoch(trial.number, result(epoch))
+            view.on_epoch(trial.number)
     *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
     assert "trial 0" in screen.file.getvalue()
     hours, minutes, seconds = [0, 0, *map(int, text.split(":"))][-3:]
@@ -163,13 +163,13 @@ def test_trials_that_are_stopped_shorten_the_time_left(begin):
     """Of the 9 trials planned one has taken 4 epochs and one 2, so 27 are expected in all."""
     search = begin(trials=9, rungs=(2,), confirm=0, space=ALONE)
     screen = Screen(terminal=True)
-    with View(search, NAMES, screen.console) as view:
+    with ProgressDisplay(search, NAMES, screen.console) as view:
         train(search, search.next(), (0.5, 0.3))
         train(search, search.next(), (0.4, 0.1))
         trial = search.next()
         view.started -= 7 * 600
-        search.epoch_done(trial.number, result(1))
-        view.epoch_done(trial.number)
+        search.record_epoch(trial.number, result(1))
+        view.on_epoch(trial.number)
     assert search.record[1].stopped
     *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
     assert text.startswith("3:20:")  # 7 are done, at 600 s each

@@ -1,4 +1,4 @@
-"""`sweeps.reporting.tracking`: MLflow is a view of the record, written live or later, again or after an interruption."""
+"""`sweeps.reporting.tracking`: MLflow shows the record, written live or later, again or after an interruption."""
 
 import shutil
 
@@ -55,7 +55,7 @@ def test_an_interrupted_sweep_goes_on_in_the_same_runs(uri, storage):
     sweep.listener = sweep.tracking(uri)
     sweep.listener.sync()
     assert parent(uri).info.status == "KILLED"  # nothing has happened yet
-    sweep.listener.trial_started(number)
+    sweep.listener.on_trial_start(number)
     assert parent(uri).info.status == "RUNNING"
     sweep.train(number, 0.5, 0.1)  # the first epoch is repeated
     sweep.end(number)

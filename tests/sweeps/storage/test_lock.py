@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from sweeps.storage.lock import driving
+from sweeps.storage.lock import sweep_lock
 from tce_core.errors import UserError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="flock and SIGKILL are POSIX")
 DRIVE = """
 import sys
 from pathlib import Path
-from sweeps.storage.lock import driving
-with driving("a", Path(sys.argv[1])):
-    print("driving", flush=True)
+from sweeps.storage.lock import sweep_lock
+with sweep_lock("a", Path(sys.argv[1])):
+    print("sweep_lock", flush=True)
     sys.stdin.read()
 """
 
@@ -27,14 +27,14 @@ def driver(tmp_path):
     """Another process that drives sweep `a`, until its stdin is closed."""
     command = [sys.executable, "-c", DRIVE, tmp_path / "runs" / "a"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "driving\n"
+        assert process.stdout.readline() == "sweep_lock\n"
         yield process
         process.kill()
 
 
 def drive(folder):
     """What the lock says of its holder while it is held here."""
-    with driving(folder.name, folder):
+    with sweep_lock(folder.name, folder):
         return (folder / "lock").read_text()
 
 
@@ -67,7 +67,7 @@ def test_a_process_that_ends_leaves_the_sweep_free_and_what_it_made(tmp_path, dr
 
 
 def test_a_sweep_that_is_refused_as_it_begins_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match="no room"), driving("a", tmp_path / "runs" / "a"):
+    with pytest.raises(UserError, match="no room"), sweep_lock("a", tmp_path / "runs" / "a"):
         raise UserError("no room")
     assert list(tmp_path.iterdir()) == []
 

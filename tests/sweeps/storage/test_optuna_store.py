@@ -1,4 +1,4 @@
-"""`sweeps.storage.optuna_store` and the record in it, in trouble: locked by a real process, deleted, replaced, put back, full."""
+"""`sweeps.storage.optuna_store` in trouble: locked by a real process, deleted, replaced, put back, full."""
 
 import os
 import shutil

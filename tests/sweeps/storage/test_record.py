@@ -76,7 +76,7 @@ def test_a_trial_comes_back_as_it_was(storage):
     record.add_epoch(begun.number, result(1), 1.0)
     record.add_epoch(begun.number, result(2, (0.8, math.nan, 0.7, 0.6)), 1.0)
     record.end(begun.number, TrialState.COMPLETE, None, 12.5)
-    again = record.begin("confirm", "focal lr=0.3 seed=4", CONFIG, of=begun.number)
+    again = record.begin("confirm", "focal lr=0.3 seed=4", CONFIG, repeats=begun.number)
     record.end(again.number, TrialState.FAIL, "its workers died 3 times", 20.25)
 
     read = Record.load(storage, "first")
@@ -84,7 +84,7 @@ def test_a_trial_comes_back_as_it_was(storage):
         assert repr(mine) == repr(theirs)  # (NaN is not equal to itself)
     one, two = read.trials()
     assert (one.role, one.label, one.state) == ("search", "focal lr=0.3", TrialState.COMPLETE)
-    assert (one.config, one.params, one.of) == (CONFIG, params, None)
+    assert (one.config, one.params, one.repeats) == (CONFIG, params, None)
     assert TrialConfig(**one.config).lr == 0.1 + 0.2  # to the last bit
     assert [r.epoch for r in one.results] == [1, 2]
     assert one.last.iou[0] == 0.8
@@ -92,7 +92,7 @@ def test_a_trial_comes_back_as_it_was(storage):
     assert one.last.class_weights == (0.25, 0.75)
     assert one.values == pytest.approx((0.7, 0.6))  # the absent class does not count
     assert (one.ended, two.ended) == (Ended(2, 12.5, None), Ended(2, 20.25, "its workers died 3 times"))
-    assert (two.state, two.reason, two.of, two.values) == (TrialState.FAIL, "its workers died 3 times", 0, None)
+    assert (two.state, two.reason, two.repeats, two.values) == (TrialState.FAIL, "its workers died 3 times", 0, None)
     frozen = read.study.get_trials()[0]
     assert frozen.distributions == distributions
     assert frozen.system_attrs["sampler:note"] == 7
@@ -135,12 +135,12 @@ def test_what_is_written_again_because_it_seemed_to_fail_is_there_once(storage):
         record.begin("search", f"lr={number}", CONFIG)
         record.add_epoch(number, result(1), 1.0)
         record.end(number, TrialState.PRUNED, "why", 3.5)
-    record.close("enough")
+    record.stop_search("enough")
     record.finish()
     read = Record.load(storage, "first")
     assert [repr(trial) for trial in read.trials()] == [repr(trial) for trial in record.trials()]
     assert [trial.stopped for trial in read.trials()] == [True, True]
-    assert (read.epochs, read.closed, read.finished) == (2, "enough", True)
+    assert (read.epochs, read.search_stopped, read.finished) == (2, "enough", True)
 
 
 def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.budget` as a search spends it, on a real record: epochs, hours, patience, and never the clock on the wall."""
+"""`sweeps.strategy.budget` on a real record: epochs, hours, patience, and no dependence on the wall clock."""
 
 import itertools
 import random
@@ -30,7 +30,7 @@ def test_no_trial_is_begun_that_could_not_be_trained_to_its_end(begin):
     assert search.epochs_expected == 11
     trials = run(search)
     assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("COMPLETE", 4)]
-    assert search.record.closed == "of the sweep's 11 epochs too little is left for another trial"
+    assert search.record.search_stopped == "of the sweep's 11 epochs too little is left for another trial"
     assert reopened(search).finished
 
 
@@ -40,7 +40,7 @@ def test_what_a_stopped_trial_leaves_is_for_another_though_a_slot_had_to_wait(be
     one, two = search.next(), search.next()
     assert search.next() is None
     assert not search.finished
-    assert search.epoch_done(one.number, result(1, 0.5, 0.2))
+    assert search.record_epoch(one.number, result(1, 0.5, 0.2))
     assert train(search, two, (0.4, 0.1)).stopped
     three = search.next()
     assert search.next() is None
@@ -63,7 +63,7 @@ def test_the_search_leaves_the_confirming_runs_their_epochs(begin):
 def test_the_search_leaves_a_slow_baseline_its_epochs(begin):
     search = begin(space=ONE_BASELINE, trials=9, confirm=0, max_epochs=9)
     baseline = search.next()
-    assert search.epoch_done(baseline.number, result(1))
+    assert search.record_epoch(baseline.number, result(1))
     while (trial := search.next()) is not None:
         train(search, trial, (0.5, 0.1))
     assert [(trial.role, trial.epoch) for trial in search.record.trials()] == [("baseline", 1), ("search", 4)]
@@ -84,8 +84,8 @@ def test_no_more_epochs_than_allowed_are_spent_whoever_is_faster_and_whenever_it
             running.append(trial.number)
         (number,) = rng.choices(running, [speeds[number] for number in running])
         measures = 0.5 + rng.random() / 2, rng.random() / 2
-        if not search.epoch_done(number, result(search.record[number].epoch + 1, *measures)):
-            search.trial_done(number)
+        if not search.record_epoch(number, result(search.record[number].epoch + 1, *measures)):
+            search.record_end(number)
             running.remove(number)
         assert search.record.epochs <= most
         if rng.random() < 0.2:
@@ -116,7 +116,7 @@ def test_the_search_ends_when_the_front_has_not_grown_for_so_many_epochs(begin, 
     assert len(trials) == wanted
     assert all(trial.complete for trial in trials)
     if wanted < len(worst):
-        assert search.record.closed.startswith("no better front for ")
+        assert search.record.search_stopped.startswith("no better front for ")
     assert reopened(search).finished
 
 
@@ -136,7 +136,7 @@ def test_what_runs_when_patience_ends_is_trained_on_and_the_winner_confirmed(beg
     search = reopened(search)
     assert search.next().role == "confirm"  # which was interrupted
     confirming = search.next()
-    assert (confirming.role, confirming.of) == ("confirm", two.number)
+    assert (confirming.role, confirming.repeats) == ("confirm", two.number)
 
 
 def test_patience_begins_when_the_baselines_have_ended(begin):
@@ -150,7 +150,7 @@ def test_patience_does_not_end_before_there_is_a_front_that_could_grow(begin):
     running = [search.next() for _ in range(4)]
     for epoch in range(1, EPOCHS):
         for trial in running:
-            assert search.epoch_done(trial.number, result(epoch))
+            assert search.record_epoch(trial.number, result(epoch))
     assert search.next().number == 4  # 12 epochs, and nothing has ended
 
 
@@ -171,8 +171,8 @@ def run_by_the_clock(search, clock, seconds=600, measures=(0.5, 0.1), trials=99)
         on, epoch = True, trial.epoch
         while on:
             clock.seconds, epoch = clock.seconds + seconds, epoch + 1
-            on = search.epoch_done(trial.number, result(epoch, *measures))
-        search.trial_done(trial.number)
+            on = search.record_epoch(trial.number, result(epoch, *measures))
+        search.record_end(trial.number)
     return search.record.trials()
 
 
@@ -180,7 +180,7 @@ def test_no_trial_is_begun_that_would_not_end_within_the_hours(begin, clock):
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
     trials = run_by_the_clock(search, clock)
     assert [(trial.state.name, trial.ended.seconds) for trial in trials] == [("COMPLETE", 2400)]
-    assert search.record.closed == "of the sweep's 1 hours too little is left for another trial"
+    assert search.record.search_stopped == "of the sweep's 1 hours too little is left for another trial"
     assert reopened(search).finished
 
 
@@ -220,11 +220,11 @@ def test_hours_are_counted_for_all_slots_together(begin, clock):
         clock.seconds += 594
         for trial in reversed(running):  # the searched ones are a little faster
             clock.seconds += 2
-            assert search.epoch_done(trial.number, result(epoch)) == (epoch < EPOCHS)
+            assert search.record_epoch(trial.number, result(epoch)) == (epoch < EPOCHS)
     for trial in running:
-        search.trial_done(trial.number)
+        search.record_end(trial.number)
     assert [search.next().role for _ in range(3)] == ["search", "search", "confirm"]
-    assert search.record.closed is None
+    assert search.record.search_stopped is None
 
 
 def test_hours_at_work_add_up_over_interruptions_and_those_between_do_not_count(begin, clock):
@@ -243,7 +243,7 @@ def test_hours_count_though_no_trial_has_ended(begin, clock):
     trial = search.next()
     for epoch in (1, 2):
         clock.seconds += 1500
-        assert search.epoch_done(trial.number, result(epoch))
+        assert search.record_epoch(trial.number, result(epoch))
         clock.seconds = 7.0  # after a reboot
         search = reopened(search)
         assert search.budget.seconds == 1500 * epoch
@@ -253,7 +253,7 @@ def test_hours_count_that_went_into_a_trial_that_failed_before_its_first_epoch(b
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
     trial = search.next()
     clock.seconds += 1500
-    search.trial_done(trial.number, "its workers died 3 times")
+    search.record_end(trial.number, "its workers died 3 times")
     clock.seconds = 7.0  # after a reboot
     assert reopened(search).budget.seconds == 1500
 

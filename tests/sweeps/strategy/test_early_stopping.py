@@ -77,8 +77,8 @@ def test_a_fairness_measure_that_is_to_be_small_is_compared_as_such(begin, first
     """Two trials of the same mIoU, whose classes differ by so much."""
     search = begin(space=ALONE, rungs=(1,), trials=2, confirm=0, objective="std_iou")
     one, two = search.next(), search.next()
-    assert search.epoch_done(one.number, ious(1, 0.5 + first, 0.5 - first, 0.5, 0.5))
-    assert search.epoch_done(two.number, ious(1, 0.5 + second, 0.5 - second, 0.5, 0.5)) == (not stopped)
+    assert search.record_epoch(one.number, ious(1, 0.5 + first, 0.5 - first, 0.5, 0.5))
+    assert search.record_epoch(two.number, ious(1, 0.5 + second, 0.5 - second, 0.5, 0.5)) == (not stopped)
 
 
 def test_while_the_worst_class_is_at_0_everywhere_the_worst_quarter_decides(begin):
@@ -87,22 +87,22 @@ def test_while_the_worst_class_is_at_0_everywhere_the_worst_quarter_decides(begi
     shown = [([0, 0, *[0.6] * 6], True), ([0, 0, *[0.5] * 6], False), ([0, 0.4, *[0.4] * 6], True)]
     for classes, goes_on in shown:
         trial = search.next()
-        assert search.epoch_done(trial.number, ious(1, *classes)) is goes_on
-        search.trial_done(trial.number)
+        assert search.record_epoch(trial.number, ious(1, *classes)) is goes_on
+        search.record_end(trial.number)
 
 
 @pytest.mark.parametrize(("objective", "goes_on"), [("worst_iou", True), ("miou", False)])
 def test_of_two_ends_of_a_trade_that_of_the_leading_measure_goes_on(begin, objective, goes_on):
     search = begin(space=ALONE, rungs=(1,), trials=2, confirm=0, objective=objective)
     one, two = search.next(), search.next()
-    assert search.epoch_done(one.number, result(1, 0.5, 0.0))
-    assert search.epoch_done(two.number, result(1, 0.49, 0.3)) is goes_on
+    assert search.record_epoch(one.number, result(1, 0.5, 0.0))
+    assert search.record_epoch(two.number, result(1, 0.49, 0.3)) is goes_on
 
 
 def test_baselines_and_confirming_runs_are_not_stopped_at_a_rung_and_set_no_bar(begin):
     search = begin(space=ONE_BASELINE, rungs=(1, 2), trials=2, confirm=1)
     baseline, first, second = (search.next() for _ in range(3))
-    search.epoch_done(baseline.number, result(1, 0.99, 0.99))
+    search.record_epoch(baseline.number, result(1, 0.99, 0.99))
     assert train(search, first, (0.5, 0.1)).complete  # far worse than the baseline, yet the first at its rungs
     assert train(search, baseline, (0.99, 0.99), (0.01, 0.0)).complete  # now far worse than the searched one
     assert train(search, second, (0.6, 0.2)).complete
@@ -117,10 +117,10 @@ def test_an_interrupt_ends_no_trial_but_one_whose_fate_is_decided(begin):
     search = begin(space=ALONE, rungs=(1,), trials=3, confirm=0)
     train(search, search.next(), (0.5, 0.1))
     going, losing = search.next(), search.next()
-    search.closing = True
+    search.request_stop()
     for trial, measures in ((going, (0.6, 0.2)), (losing, (0.4, 0.0))):
-        assert not search.epoch_done(trial.number, result(1, *measures))
-        search.trial_done(trial.number)
+        assert not search.record_epoch(trial.number, result(1, *measures))
+        search.record_end(trial.number)
     assert search.next() is None
     assert [trial.state.name for trial in search.record.trials()] == ["COMPLETE", "RUNNING", "PRUNED"]
     search = reopened(search)
@@ -139,9 +139,9 @@ def test_a_trial_that_is_not_finite_at_any_epoch_fails_and_is_never_good(begin, 
     train(search, search.next(), (0.5, 0.1))
     bad = search.next()
     for early in range(1, epoch):
-        assert search.epoch_done(bad.number, result(early, 0.9, 0.8))
-    assert not search.epoch_done(bad.number, ious(epoch, *values))
-    search.trial_done(bad.number)
+        assert search.record_epoch(bad.number, result(early, 0.9, 0.8))
+    assert not search.record_epoch(bad.number, ious(epoch, *values))
+    search.record_end(bad.number)
     for one in (search, reopened(search)):
         failed = one.record[bad.number]
         assert (failed.state, failed.values) == (TrialState.FAIL, None)
@@ -157,8 +157,8 @@ def test_what_is_not_finite_at_a_rung_takes_nobodys_place(begin):
     assert train(search, search.next(), (0.5, 0.1)).complete
     for _ in range(2):
         bad = search.next()
-        search.epoch_done(bad.number, ious(1, *(math.nan,) * 4))
-        search.trial_done(bad.number)
+        search.record_epoch(bad.number, ious(1, *(math.nan,) * 4))
+        search.record_end(bad.number)
     assert train(search, search.next(), (0.4, 0.05)).stopped  # the second of two, not of four
 
 
@@ -182,7 +182,7 @@ def test_the_guard_is_that_of_the_reference_after_as_many_epochs(begin):
     wanted = [0.6 - 0.02 - 0.5, 0.2 - 0.02 - 0.15, 0.6 - 0.02 - 0.7]  # more than 0: the guard is not kept
     assert [heard.shortfall for heard in told(search)] == pytest.approx(wanted)
     again = reopened(search)
-    again.interrupted.clear()  # what `told` began
+    again.unfinished.clear()  # what `told` began
     again.plan = replace(again.plan, trials=5)
     assert [heard.shortfall for heard in told(again)][:3] == pytest.approx(wanted)
 
@@ -224,9 +224,9 @@ def measured(trial, epoch):
 
 def run_unbroken(search):
     while (trial := search.next()) is not None:
-        while search.epoch_done(trial.number, measured(trial, search.record[trial.number].epoch + 1)):
+        while search.record_epoch(trial.number, measured(trial, search.record[trial.number].epoch + 1)):
             pass
-        search.trial_done(trial.number)
+        search.record_end(trial.number)
     return search
 
 
@@ -240,7 +240,7 @@ def run_killed_at_every_event(search):
             if epoch % 2:
                 search.record.add_epoch(trial.number, measured(trial, epoch), 1.0)
             else:
-                search.epoch_done(trial.number, measured(trial, epoch))
+                search.record_epoch(trial.number, measured(trial, epoch))
             search = reopened(search)
         search = reopened(search)
     return search
@@ -249,8 +249,8 @@ def run_killed_at_every_event(search):
 def test_what_a_rung_let_go_on_goes_on_after_a_restart_though_better_trials_got_there_since(begin):
     search = begin(space=ALONE, trials=2, rungs=(1,), confirm=0)
     first, second = search.next(), search.next()
-    assert search.epoch_done(second.number, result(1, 0.4, 0.1))  # nobody was there before
-    assert search.epoch_done(first.number, result(1, 0.5, 0.2))  # better than the other
+    assert search.record_epoch(second.number, result(1, 0.4, 0.1))  # nobody was there before
+    assert search.record_epoch(first.number, result(1, 0.5, 0.2))  # better than the other
     for _ in range(2):
         search = reopened(search)
         assert [search.next().number, search.next().number] == [first.number, second.number]

@@ -15,8 +15,8 @@ SPACE = {
 
 def end(search, trial, *row):
     """After its only epoch, with these IoUs, or with this mIoU and worst IoU."""
-    search.epoch_done(trial.number, ious(1, *row) if len(row) > 2 else result(1, *row))
-    search.trial_done(trial.number)
+    search.record_epoch(trial.number, ious(1, *row) if len(row) > 2 else result(1, *row))
+    search.record_end(trial.number)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from sweeps import run
 from sweeps.execution.preflight import preflight
 from sweeps.storage.record import Record
-from sweeps.strategy.planning import check_folder, check_name, latest, named, plan_of
+from sweeps.strategy.planning import check_folder, check_name, latest, plan_of, resolve_name
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tests.sweeps.searching import TINY
@@ -154,15 +154,15 @@ def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(pl
 
 
 def test_the_same_command_goes_on_with_a_sweep_that_has_not_ended_and_else_begins_another(plan, storage):
-    assert named(plan(), storage, "tiny") == ("tiny-1", None)
+    assert resolve_name(plan(), storage, "tiny") == ("tiny-1", None)
     record = begun(storage, plan(), "tiny-1")
-    name, found = named(plan(), storage, "tiny")
+    name, found = resolve_name(plan(), storage, "tiny")
     assert (name, found.plan) == ("tiny-1", record.plan)
     record.finish()
-    assert named(plan(), storage, "tiny") == ("tiny-2", None)
+    assert resolve_name(plan(), storage, "tiny") == ("tiny-2", None)
     begun(storage, plan(), "tiny-2")
-    assert named(plan(), storage, "tiny")[0] == "tiny-2"
-    assert named(plan(), storage, "other") == ("other-1", None)
+    assert resolve_name(plan(), storage, "tiny")[0] == "tiny-2"
+    assert resolve_name(plan(), storage, "other") == ("other-1", None)
 
 
 DIFFERENT = [
@@ -188,7 +188,7 @@ DIFFERENT = [
 def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(plan, storage, mine, arguments, differs):
     shutil.copy(mine, "sweeps.db")
     with pytest.raises(UserError) as caught:
-        named(plan("--name", "mine", *arguments), storage, "tiny")
+        resolve_name(plan("--name", "mine", *arguments), storage, "tiny")
     message = str(caught.value)
     assert message.startswith(f"sweep 'mine' in {storage} was begun with other settings: ")
     assert differs in message
@@ -198,19 +198,19 @@ def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(pla
 def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
     begun(storage, plan(), "tiny-1")
     for arguments, _ in DIFFERENT[:3]:
-        assert named(plan(*arguments), storage, "tiny") == ("tiny-2", None)
+        assert resolve_name(plan(*arguments), storage, "tiny") == ("tiny-2", None)
     begun(storage, plan("--seed", "1"), "tiny-2")
-    name, record = named(plan(), storage, "tiny")
+    name, record = resolve_name(plan(), storage, "tiny")
     assert (name, record.plan.seed) == ("tiny-1", 0)  # though it is not the latest
     record.finish()
-    assert named(plan(), storage, "tiny") == ("tiny-3", None)
+    assert resolve_name(plan(), storage, "tiny") == ("tiny-3", None)
 
 
 def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage, command):
     for name in ("tiny-1", "mine"):
         Path("runs", name, "checkpoints").mkdir(parents=True)
         Path("runs", name, "checkpoints", "trial-00000.pt").touch()
-    assert named(plan(), storage, "tiny") == ("tiny-2", None)
+    assert resolve_name(plan(), storage, "tiny") == ("tiny-2", None)
     with pytest.raises(UserError, match=r"runs/mine holds checkpoints of a sweep that is not in sqlite:///sweeps\.db"):
         command("--name", "mine")
     assert Path("runs", "mine", "checkpoints", "trial-00000.pt").exists()
@@ -220,35 +220,35 @@ def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage,
 @pytest.mark.parametrize("arguments", [["--concurrent", "2"], ["--tracking-uri", "sqlite:///x.db"], ["--dry-run"]])
 def test_where_a_sweep_runs_is_no_part_of_its_plan(plan, storage, mine, arguments):
     shutil.copy(mine, "sweeps.db")
-    assert named(plan("--name", "mine", *arguments), storage, "tiny")[1] is not None
+    assert resolve_name(plan("--name", "mine", *arguments), storage, "tiny")[1] is not None
 
 
 def test_the_data_are_part_of_the_plan_and_versions_are_not(plan, storage):
     begun(storage, replace(plan(), versions={"torch": "1.0"}), "tiny-1")
-    assert named(plan(), storage, "tiny")[1] is not None
-    assert named(replace(plan(), fingerprint="another"), storage, "tiny") == ("tiny-2", None)
+    assert resolve_name(plan(), storage, "tiny")[1] is not None
+    assert resolve_name(replace(plan(), fingerprint="another"), storage, "tiny") == ("tiny-2", None)
 
 
 def test_a_name_is_taken_up_with_the_same_plan_and_free_if_nobody_has_it(plan, storage):
-    assert named(plan("--name", "mine"), storage, "tiny") == ("mine", None)
+    assert resolve_name(plan("--name", "mine"), storage, "tiny") == ("mine", None)
     record = begun(storage, plan(), "mine")
     for _ in range(2):
-        name, found = named(plan("--name", "mine"), storage, "tiny")
+        name, found = resolve_name(plan("--name", "mine"), storage, "tiny")
         assert (name, found.plan) == ("mine", record.plan)
         record.finish()  # its report is shown again
 
 
 def test_a_sweep_that_was_killed_as_it_began_is_begun_again(plan, storage):
     optuna.create_study(storage=storage, study_name="tiny-1", directions=["maximize"] * 2)
-    assert named(plan(), storage, "tiny") == ("tiny-1", None)
-    assert named(plan("--name", "tiny-1"), storage, "tiny") == ("tiny-1", None)
+    assert resolve_name(plan(), storage, "tiny") == ("tiny-1", None)
+    assert resolve_name(plan("--name", "tiny-1"), storage, "tiny") == ("tiny-1", None)
     assert begun(storage, plan(), "tiny-1").trials() == []
 
 
 def test_somebody_elses_study_is_left_alone(plan, storage):
     optuna.create_study(storage=storage, study_name="tiny-1").set_user_attr("theirs", True)
     with pytest.raises(UserError, match=r"'tiny-1' in .* is not a sweep of this program"):
-        named(plan("--name", "tiny-1"), storage, "tiny")
+        resolve_name(plan("--name", "tiny-1"), storage, "tiny")
 
 
 def test_the_latest_sweep_is_the_one_begun_last(plan, storage):
@@ -272,9 +272,9 @@ def test_a_name_that_could_leave_its_folder_or_confuse_a_command_is_refused(name
 
 @pytest.mark.parametrize("stem", ["my data", "../x", "/abs", "...", "ä", "-a-", "x" * 200])
 def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
-    first, _ = named(plan(), storage, stem)
+    first, _ = resolve_name(plan(), storage, stem)
     begun(storage, replace(plan(), seed=1), first)
-    second, _ = named(plan(), storage, stem)
+    second, _ = resolve_name(plan(), storage, stem)
     assert first != second
     for name in (first, second):
         check_name(name, "--resume")

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.proposals` with real samplers: every proposal is in the space, and an interruption changes none of them."""
+"""`sweeps.strategy.proposals` with real samplers: proposals are in the space, and interruptions change none."""
 
 from statistics import mean
 
@@ -42,8 +42,8 @@ def outcome(trial):
 def end(search, trial):
     result = outcome(trial)
     if result is not None:
-        search.epoch_done(trial.number, result)
-    search.trial_done(trial.number, None if result else "diverged")
+        search.record_epoch(trial.number, result)
+    search.record_end(trial.number, None if result else "diverged")
 
 
 def proposals(search, interrupted):
@@ -179,13 +179,13 @@ def test_a_space_of_few_configurations_is_tried_once_each_and_then_the_search_is
     search = begin(space={**SPACE, "space": few}, sampler=sampler, trials=9, confirm=0)
     for _ in range(4):
         trial = search.next()
-        search.epoch_done(trial.number, EpochResult(1, 0.5, 0.01, (0.5, 0.3), {}, None, 1.0, 0.1))
-        search.trial_done(trial.number)
+        search.record_epoch(trial.number, EpochResult(1, 0.5, 0.01, (0.5, 0.3), {}, None, 1.0, 0.1))
+        search.record_end(trial.number)
     assert search.next() is None
     assert search.finished
     tried = [trial.params for trial in search.record.trials()]
     assert sorted(map(describe, tried)) == ["class_tilt t=1", "class_tilt t=2", "focal", "mcce"]
-    assert search.record.closed == "every configuration of the space has been tried"
+    assert search.record.search_stopped == "every configuration of the space has been tried"
 
 
 def history(n, **changes):

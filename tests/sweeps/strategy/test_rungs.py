@@ -1,4 +1,4 @@
-"""`sweeps.strategy.rungs` against brute force: ranks by peeling fronts off one by one, and a truth table of small cases."""
+"""`sweeps.strategy.rungs` against brute force (ranks by peeling off fronts one by one) and a truth table."""
 
 from fractions import Fraction
 from itertools import product

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.search` on a real record: which trial runs when, how each ends, and that an interruption changes nothing."""
+"""`sweeps.strategy.search` on a real record: which trial runs when, how it ends; interruptions change nothing."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ def run(search, **outcomes):
         order.append(trial)
         measured = outcomes.get(trial.label.split(" ")[0], (0.5, 0.1))
         if measured is None:
-            search.trial_done(trial.number, "diverged")
+            search.record_end(trial.number, "diverged")
         else:
             train(search, trial, measured)
     assert search.finished
@@ -39,14 +39,14 @@ def test_baselines_then_the_search_then_fresh_seeds_for_winner_and_reference(beg
     winner = search.outcome.choose().trial
     assert winner.role == "search"
     confirming = order[5:]
-    assert [(trial.of, trial.config["seed"]) for trial in confirming] == [
+    assert [(trial.repeats, trial.config["seed"]) for trial in confirming] == [
         (0, 6),
         (0, 7),
         (winner.number, 6),
         (winner.number, 7),
     ]
     for trial in confirming:  # the same configuration but for the seed, which chose nothing
-        assert {**trial.config, "seed": 5} == search.record[trial.of].config
+        assert {**trial.config, "seed": 5} == search.record[trial.repeats].config
     assert all(trial.config["seed"] == 5 for trial in order[:5])
     assert search.epochs_expected == 9 * EPOCHS
 
@@ -57,20 +57,20 @@ def test_only_the_reference_is_confirmed_while_a_candidate_runs(begin):
     for trial in running[:-1]:
         train(search, trial, (0.5, 0.1))
     reference = [search.next() for _ in range(2)]
-    assert [(trial.of, trial.config["seed"]) for trial in reference] == [(0, 6), (0, 7)]
+    assert [(trial.repeats, trial.config["seed"]) for trial in reference] == [(0, 6), (0, 7)]
     for trial in reference:
         train(search, trial, (0.5, 0.1))
     assert search.next() is None
     assert not search.finished
     train(search, running[-1], (0.6, 0.4))
-    assert search.next().of == running[-1].number  # the last to come in won
+    assert search.next().repeats == running[-1].number  # the last to come in won
 
 
 def test_a_baseline_that_wins_is_confirmed_once(begin):
     search = begin()
     order = run(search, mcce=(0.6, 0.5))
     assert search.outcome.choose().trial.label == "mcce"
-    assert [(trial.of, trial.config["seed"]) for trial in order[5:]] == [(0, 6), (0, 7)]
+    assert [(trial.repeats, trial.config["seed"]) for trial in order[5:]] == [(0, 6), (0, 7)]
 
 
 def test_without_baselines_or_confirmation_the_search_is_all(begin):
@@ -103,7 +103,7 @@ def test_a_failed_confirmation_is_not_tried_for_ever(begin):
         train(search, search.next(), (0.5, 0.1))
     failed = 0
     while (trial := search.next()) is not None:
-        search.trial_done(trial.number, "its workers died 3 times")
+        search.record_end(trial.number, "its workers died 3 times")
         failed += 1
         assert failed <= 4
     assert search.finished
@@ -124,7 +124,7 @@ def test_a_search_can_be_interrupted_at_every_event(begin):
     while (trial := search.next()) is not None:
         search = reopened()
         assert search.next() == trial  # found RUNNING, handed out first under its number
-        search.epoch_done(trial.number, result(1, 0.2, 0.05))
+        search.record_epoch(trial.number, result(1, 0.2, 0.05))
         search = reopened()
         again = search.next()
         assert (again.number, again.last.epoch) == (trial.number, 1)
@@ -150,8 +150,8 @@ def test_a_trial_that_was_all_done_but_for_saying_so_is_completed_on_load(begin)
     search = begin()
     trial, other = search.next(), search.next()
     for epoch in range(1, EPOCHS + 1):
-        search.epoch_done(trial.number, result(epoch, 0.6, 0.2))
-    search.epoch_done(other.number, result(1))
+        search.record_epoch(trial.number, result(epoch, 0.6, 0.2))
+    search.record_epoch(other.number, result(1))
     search = reopened(search)
     done = search.record[trial.number]
     assert (done.state, done.values) == (TrialState.COMPLETE, pytest.approx((0.6, 0.2)))
@@ -163,7 +163,7 @@ def test_a_searched_trial_completed_on_load_is_known_to_the_sampler(begin):
     search = begin(space=ALONE, trials=2)
     trial = search.next()
     for epoch in range(1, EPOCHS + 1):
-        search.epoch_done(trial.number, result(epoch, 0.6, 0.2))
+        search.record_epoch(trial.number, result(epoch, 0.6, 0.2))
     (known,) = told(reopened(search))
     assert (known.params, known.values) == (trial.params, pytest.approx((0.6, 0.2)))
 
@@ -172,7 +172,7 @@ def test_a_trial_that_ended_but_for_being_told_so_ends_again(begin):
     """Killed between the two writes of an end: why it ended is there, that it did is not."""
     search = begin(trials=1, confirm=0)
     trial = search.next()
-    search.epoch_done(trial.number, result(1))
+    search.record_epoch(trial.number, result(1))
     search.record._set_attr(trial.number, "ended", asdict(Ended(1, 2.0, "its workers died 3 times")))
     search = reopened(search)
     assert (search.next().number, search.record[trial.number].epoch) == (trial.number, 1)
@@ -187,16 +187,16 @@ def test_a_class_that_is_absent_is_left_out_of_the_measures(begin):
     search = begin()
     trial = search.next()
     for epoch in range(1, EPOCHS + 1):
-        search.epoch_done(trial.number, ious(epoch, 0.9, math.nan, 0.5, 0.4))
-    search.trial_done(trial.number)
+        search.record_epoch(trial.number, ious(epoch, 0.9, math.nan, 0.5, 0.4))
+    search.record_end(trial.number)
     assert search.record[trial.number].values == pytest.approx((0.6, 0.4))
 
 
 def test_a_trial_that_failed_after_good_epochs_is_no_candidate(begin):
     search = begin()
     one, two = search.next(), search.next()
-    search.epoch_done(one.number, result(1, 0.9, 0.9))
-    search.trial_done(one.number, "its workers died 3 times in epoch 2")
+    search.record_epoch(one.number, result(1, 0.9, 0.9))
+    search.record_end(one.number, "its workers died 3 times in epoch 2")
     train(search, two, (0.5, 0.1))
     assert [trial.number for trial in search.outcome.front()] == [two.number]
     assert search.record[one.number].reason == "its workers died 3 times in epoch 2"

@@ -1,11 +1,11 @@
-"""`sweeps.strategy.warm_start`: what an earlier sweep found, or somebody wrote down, is tried first; bad input is refused."""
+"""`sweeps.strategy.warm_start`: an earlier front or a written list is tried first; bad input is refused."""
 
 import pytest
 import yaml
 
 from search_spaces.space import FOLDER, load_space, parse_space
 from sweeps.export import exported, write_yaml
-from sweeps.strategy.warm_start import warm_start, within
+from sweeps.strategy.warm_start import params_in_space, warm_start
 from tce_core.errors import UserError
 from tests.sweeps.searching import SPACE, reopened, train
 
@@ -173,8 +173,8 @@ def test_what_is_no_readable_file_is_refused(tmp_path):
 def test_every_point_of_a_built_in_grid_is_within_its_space(name):
     space = load_space(name)
     for params in space.grid()[:500]:
-        assert within(space, params, "") == params
-        assert within(space, space.config(params).model_dump(mode="json"), "") == params
+        assert params_in_space(space, params, "") == params
+        assert params_in_space(space, space.config(params).model_dump(mode="json"), "") == params
 
 
 # In a sweep
