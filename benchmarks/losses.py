@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tce_core import VOID
-from tce_core.losses import LOSSES, build_loss
+from tce_core.loss_table import LOSSES
+from tce_core.losses import build_loss
 
 SETTINGS: dict[str, dict[str, float]] = {"image_tilt": {"t": 1.0}, "class_tilt": {"t": 1.0}}
 SAME_AS = {"stochastic_tilt": "mcce"}  # its loss is Eq. (1); its tilt is in what it draws

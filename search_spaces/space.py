@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError
+from tce_core.loss_table import losses_with
 
 FOLDER = Path(__file__).parent
 Scalar = str | int | float | bool | None
@@ -154,8 +155,32 @@ def parse_space(raw: dict[str, Any], source: str) -> Space:
         space = Space.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
+    space = space.model_copy(update={"space": _with_losses(space.space, source)})
     _check_keys(space, source)
     return space
+
+
+def _with_losses(dimensions: Mapping[str, Range | Choices], source: str) -> dict[str, Range | Choices]:
+    """The dimensions, each setting of some losses (such as gamma) searched only for those losses.
+
+    It concerns dimensions after a searched `loss`, and only those that do not state a condition on it themselves.
+
+    Raises:
+        UserError: a setting that none of the searched losses has.
+    """
+    derived: dict[str, Range | Choices] = {}
+    for name, dimension in dimensions.items():
+        searched = derived["loss"].grid() if "loss" in derived else []
+        takers = losses_with(name)
+        if searched and takers and "loss" not in dimension.when:
+            users = [loss for loss in searched if loss in takers]
+            if not users:
+                known = ", ".join(takers)
+                raise UserError(f"{source}: space.{name}: no searched loss has this setting; it is one of {known}")
+            if len(users) < len(searched):
+                dimension = dimension.model_copy(update={"when": {**dimension.when, "loss": users}})
+        derived[name] = dimension
+    return derived
 
 
 def find_space(path: str | Path) -> Path:

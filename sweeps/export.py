@@ -4,7 +4,6 @@ python sweeps/export.py NAME [--objective worst_iou] [--out best.yaml] [--all]
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from sweeps.strategy.outcome import Choice, Outcome
 from tce_core.config import TrialConfig, parse_config
 from tce_core.data.dataset import open_dataset
 from tce_core.errors import UserError
+from tce_core.files import replacing
 
 FORMAT = "tilted-sweeps/1"
 NEEDED = {
@@ -77,11 +77,10 @@ def write_yaml(path: Path, content: Any) -> None:
     """
     if path.is_dir():
         raise UserError(f"{path}: a folder, not a file to write")
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            partial.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
 

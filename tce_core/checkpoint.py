@@ -1,7 +1,6 @@
 """Checkpoints: tensors, numbers and JSON text; nothing in them is executed when they are read."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
+from tce_core.files import replacing
 
 
 class CannotSave(UserError):
@@ -25,19 +25,13 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         CannotSave: the disk is full, or the like.
     """
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            torch.save(dict(state), partial)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a failed write into a RuntimeError
         reason = getattr(error, "strerror", None) or str(error.__context__ or error).splitlines()[0]
         raise CannotSave(f"{path}: the checkpoint cannot be written: {reason}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
@@ -72,6 +66,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def export_weights(checkpoint: Path, target: Path, metadata: Mapping[str, str]) -> None:
     """The model of a checkpoint as safetensors, with text metadata beside the tensors."""
     model: dict[str, Tensor] = read_checkpoint(checkpoint)["model"]
-    partial = target.with_name(target.name + ".partial")
-    safetensors.torch.save_file({k: v.contiguous() for k, v in model.items()}, partial, dict(metadata))
-    os.replace(partial, target)
+    with replacing(target) as partial:
+        safetensors.torch.save_file({k: v.contiguous() for k, v in model.items()}, partial, dict(metadata))

@@ -6,20 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tce_core.errors import UserError
-
-LossName = Literal[
-    "mcce",
-    "weighted_ce",
-    "focal",
-    "dice",
-    "jaccard",
-    "lovasz",
-    "tversky",
-    "image_tilt",
-    "class_tilt",
-    "stochastic_tilt",
-]
-TILTED: tuple[LossName, ...] = ("image_tilt", "class_tilt", "stochastic_tilt")
+from tce_core.loss_table import LOSSES
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -36,11 +23,12 @@ class TrialConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     # What is minimised.
-    loss: LossName = "mcce"
+    loss: str = "mcce"
+    """A name of `loss_table.LOSSES`."""
     t: float = 1.0
     """Tilt of `image_tilt`, `class_tilt` and `stochastic_tilt`; 0 is the plain mean, negative tilts the other way."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Rate of the exponential moving average in Algorithm 1, line 8 (`stochastic_tilt`)."""
+    """Rate of the exponential moving average in Algorithm 1, line 7 (`stochastic_tilt`)."""
     level: Literal["class", "image"] = "class"
     """What `stochastic_tilt` draws: a class, then an image that holds it; or an image directly."""
     draw: Literal["image", "batch"] = "image"
@@ -91,6 +79,13 @@ class TrialConfig(BaseModel):
     """`auto`: bf16 where the processor has bf16 arithmetic, else fp32."""
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @field_validator("loss")
+    @classmethod
+    def _loss_exists(cls, loss: str) -> str:
+        if loss not in LOSSES:
+            raise ValueError(f"no such loss; the losses are {', '.join(map(repr, LOSSES))}")
+        return loss
+
     @field_validator("crop")
     @classmethod
     def _crop_fits_the_stride(cls, crop: tuple[int, int]) -> tuple[int, int]:
@@ -115,7 +110,7 @@ class TrialConfig(BaseModel):
     @property
     def tilted(self) -> bool:
         """Whether t has a meaning for this loss."""
-        return self.loss in TILTED
+        return LOSSES[self.loss].tilted
 
 
 def parse_config(values: dict[str, Any], source: str) -> TrialConfig:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from tce_core import VOID
-from tce_core.fairness import iou_from_counts
+
+Floats = npt.NDArray[np.float64]
 
 
 def confusion_matrix(prediction: Tensor, labels: Tensor, num_classes: int) -> Tensor:
@@ -43,7 +44,19 @@ def image_counts(confusion: Tensor) -> Tensor:
     return torch.stack([true_positive, predicted - true_positive, actual - true_positive], dim=-2)
 
 
-def iou_from_confusion(confusion: Tensor) -> npt.NDArray[np.float64]:
+def iou_from_counts(counts: npt.ArrayLike) -> Floats:
+    """Intersection over union, tp / (tp + fp + fn), of each class.
+
+    (..., 3, K) true positives, false positives and false negatives, in pixels, to (..., K) float64 in [0, 1]; NaN
+    for a class in neither the truth nor the prediction.
+    """
+    pixels = np.asarray(counts, dtype=np.float64)
+    union = pixels.sum(axis=-2)
+    iou: Floats = np.divide(pixels[..., 0, :], union, out=np.full_like(union, np.nan), where=union > 0)
+    return iou
+
+
+def iou_from_confusion(confusion: Tensor) -> Floats:
     """(..., K, K) int64 confusion to (..., K) float64 IoU in [0, 1], NaN for a class in neither truth nor prediction.
 
     This is the official Cityscapes measure when the confusion is summed over the split before, not after.

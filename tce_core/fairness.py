@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from tce_core.confusion import Floats, iou_from_counts
 
 
 @dataclass(frozen=True)
@@ -145,18 +145,6 @@ def class_table(
     return "\n".join(form.format(*cells) for cells in (head, ruler, *rows))
 
 
-def iou_from_counts(counts: npt.ArrayLike) -> Floats:
-    """Intersection over union, tp / (tp + fp + fn), of each class.
-
-    (..., 3, K) true positives, false positives and false negatives, in pixels, to (..., K) float64 in [0, 1]; NaN
-    for a class in neither the truth nor the prediction.
-    """
-    pixels = np.asarray(counts, dtype=np.float64)
-    union = pixels.sum(axis=-2)
-    iou: Floats = np.divide(pixels[..., 0, :], union, out=np.full_like(union, np.nan), where=union > 0)
-    return iou
-
-
 def bootstrap_intervals(
     counts: npt.ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
@@ -185,17 +173,6 @@ def bootstrap_intervals(
     }
     ends = {name: _ends(sample, level) for name, sample in samples.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-
-
-def bootstrap_class_intervals(
-    counts: npt.ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
-) -> Floats:
-    """As `bootstrap_intervals`, for the IoU of each class: (K, 2) lower and upper ends, NaN for an absent class."""
-    iou = _resampled_iou(counts, resamples, seed)
-    seen = ~np.isnan(iou).all(axis=0)
-    intervals = np.full((iou.shape[1], 2), np.nan)
-    intervals[seen] = _ends(iou[:, seen], level).T
-    return intervals
 
 
 def _resampled_iou(counts: npt.ArrayLike, resamples: int, seed: int) -> Floats:

@@ -1,4 +1,4 @@
-"""The losses, one table from name to loss: `build_loss(name, **settings)`.
+"""The losses. `loss_table.py` gives each its name; `build_loss(name, **settings)` makes it.
 
 Every loss is a callable `(logits (B, K, H, W) float, labels (B, H, W) int64) -> scalar float32`, skips pixels
 labelled `VOID`, gives 0 (never NaN) for a batch without a valid pixel, and under `torch.distributed` is the loss of
@@ -6,7 +6,7 @@ the *global* batch: the same value on every rank, and gradients whose average ov
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import segmentation_models_pytorch as smp
 import torch
@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tce_core import VOID
+from tce_core.config import TrialConfig
 from tce_core.distributed import gather_batch, global_mean, share_gradient
 from tce_core.errors import UserError
+from tce_core.loss_table import LOSSES
 from tce_core.tilt import tilted_mean
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -117,45 +119,20 @@ class Overlap:
         return share_gradient(self.loss(logits, labels))
 
 
-def _dice() -> Loss:
+def dice_loss() -> Loss:
     return Overlap(smp.losses.DiceLoss("multiclass", ignore_index=VOID))
 
 
-def _jaccard() -> Loss:
+def jaccard_loss() -> Loss:
     return Overlap(smp.losses.JaccardLoss("multiclass", ignore_index=VOID))
 
 
-def _lovasz() -> Loss:
+def lovasz_loss() -> Loss:
     return Overlap(smp.losses.LovaszLoss("multiclass", ignore_index=VOID))
 
 
-def _tversky(tversky_alpha: float = 0.3, tversky_beta: float = 0.7) -> Loss:
+def tversky_loss(tversky_alpha: float = 0.3, tversky_beta: float = 0.7) -> Loss:
     return Overlap(smp.losses.TverskyLoss("multiclass", ignore_index=VOID, alpha=tversky_alpha, beta=tversky_beta))
-
-
-@dataclass(frozen=True)
-class _Entry:
-    make: Callable[..., Loss]
-    settings: tuple[str, ...] = ()
-
-
-def _entry(loss: type) -> _Entry:
-    return _Entry(loss, tuple(field.name for field in fields(loss)))
-
-
-LOSSES: dict[str, _Entry] = {
-    "mcce": _entry(CrossEntropy),
-    "weighted_ce": _entry(WeightedCrossEntropy),
-    "focal": _entry(Focal),
-    "dice": _Entry(_dice),
-    "jaccard": _Entry(_jaccard),
-    "lovasz": _Entry(_lovasz),
-    "tversky": _Entry(_tversky, ("tversky_alpha", "tversky_beta")),
-    "image_tilt": _entry(ImageTilt),
-    "class_tilt": _entry(ClassTilt),
-    # Stochastic TCE tilts by what it draws (`tce_core.stochastic`); the loss of what was drawn is Eq. (1).
-    "stochastic_tilt": _entry(CrossEntropy),
-}
 
 
 def build_loss(name: str, **settings: object) -> Loss:
@@ -163,8 +140,7 @@ def build_loss(name: str, **settings: object) -> Loss:
 
     Args:
         name: a key of `LOSSES`.
-        settings: of that loss: `t` (`image_tilt`, `class_tilt`), `class_weights` (`weighted_ce`, `focal`),
-            `focal_gamma`, `tversky_alpha` and `tversky_beta`.
+        settings: those that its entry names, and `class_weights` (K floats) where the entry asks for them.
 
     Raises:
         UserError: an unknown name, a setting that this loss does not have, or one that it needs and lacks.
@@ -172,13 +148,36 @@ def build_loss(name: str, **settings: object) -> Loss:
     if name not in LOSSES:
         raise UserError(f"unknown loss '{name}'; the losses are {', '.join(LOSSES)}")
     entry = LOSSES[name]
+    known = (*entry.settings, *(["class_weights"] if entry.class_weights else []))
     for key in settings:
-        if key not in entry.settings:
-            raise UserError(f"loss '{name}' has no setting '{key}'; it has {', '.join(entry.settings) or 'none'}")
+        if key not in known:
+            raise UserError(f"loss '{name}' has no setting '{key}'; it has {', '.join(known) or 'none'}")
+    builder = globals()[entry.builder] if isinstance(entry.builder, str) else entry.builder
     try:
-        return entry.make(**settings)
+        loss: Loss = builder(**settings)
     except TypeError as error:
         raise UserError(f"loss '{name}': {error}") from None
+    return loss
+
+
+def configured_loss(config: TrialConfig, pixel_counts: Tensor, t: float | None = None) -> Loss:
+    """The loss of a configuration.
+
+    Args:
+        config: names the loss and holds its settings.
+        pixel_counts: (K,) int64, pixels of each class in the training split; class weights come from them.
+        t: the tilt at this moment of a tilt warm-up. Default: the configuration's.
+
+    Raises:
+        UserError: as `build_loss`.
+    """
+    entry = LOSSES[config.loss]
+    settings = {name: getattr(config, name) for name in entry.settings}
+    if "t" in settings and t is not None:
+        settings["t"] = t
+    if entry.class_weights:
+        settings["class_weights"] = inverse_frequency_weights(pixel_counts, config.weight_power)
+    return build_loss(config.loss, **settings)
 
 
 def inverse_frequency_weights(pixel_counts: Tensor, power: float = 1.0) -> tuple[float, ...]:

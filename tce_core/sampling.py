@@ -5,7 +5,6 @@ A sampler draws for the *global* batch and is the same on every rank; each rank 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,22 +23,8 @@ class Draw:
     focus: int | None = None
 
 
-class Sampler(Protocol):
-    def draw(self, step: int) -> list[Draw]:
-        """The global batch of this step."""
-        ...
-
-    def learn(self, draws: Sequence[Draw], sums: Tensor, counts: Tensor) -> None:
-        """What training on the draws showed: cross-entropy sums and pixel counts, each (B, K), of the global batch."""
-        ...
-
-    def state_dict(self) -> State: ...
-
-    def load_state_dict(self, state: State) -> None: ...
-
-
 class Shuffle:
-    """Epoch after epoch, every image once in random order. Learns nothing, so batches can be made ahead."""
+    """Epoch after epoch, every image once in random order. No draw depends on a loss, so batches can be made ahead."""
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
@@ -51,9 +36,6 @@ class Shuffle:
 
     def _order(self, epoch: int) -> np.ndarray:
         return numpy_generator(self.seed, Stream.SHUFFLE, epoch).permutation(self.num_images)
-
-    def learn(self, draws: Sequence[Draw], sums: Tensor, counts: Tensor) -> None:
-        pass
 
     def state_dict(self) -> State:
         return {}

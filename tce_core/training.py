@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.fairness import bootstrap_intervals
-from tce_core.losses import ClassTilt, ImageTilt, Loss, build_loss, class_losses, inverse_frequency_weights
+from tce_core.losses import class_losses, configured_loss
 from tce_core.model import build_model
 from tce_core.results import EpochResult
 from tce_core.sampling import Draw, Shuffle, StochasticDraws, build_sampler
@@ -80,7 +79,8 @@ class Run:
         )
         self.ahead: tuple[list[Draw], Crops] | None = None
         self.sampler = build_sampler(config, data.train.pixel_counts)
-        self.loss = configured_loss(config, data)
+        self.pixel_counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))  # (K,)
+        self.loss = configured_loss(config, self.pixel_counts)
         crops = CropSettings(config.crop, config.scale, config.flip, config.jitter)
         self.batches = Batches(data.train, crops, config.seed, threads=max(1, torch.get_num_threads()))
 
@@ -154,8 +154,8 @@ class Run:
         t = self.config.t * min(1.0, (step + 1) / warm) if warm else self.config.t
         if isinstance(self.sampler, StochasticDraws):
             self.sampler.set_tilt(t)
-        elif isinstance(self.loss, ImageTilt | ClassTilt):
-            self.loss = replace(self.loss, t=t)
+        elif warm and self.config.tilted:
+            self.loss = configured_loss(self.config, self.pixel_counts, t)
 
     def _share_buffers(self) -> None:
         """Evaluate rank 0's BatchNorm statistics everywhere: each rank's own last update differs."""
@@ -189,21 +189,6 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.sampler.load_state_dict(state["sampler"])
         return EpochResult.from_json(state["result"])
-
-
-def configured_loss(config: TrialConfig, data: Dataset) -> Loss:
-    """The loss of a configuration; class weights come from the training split's pixel counts."""
-    settings: dict[str, object] = {}
-    if config.loss in ("image_tilt", "class_tilt"):
-        settings["t"] = config.t
-    if config.loss in ("weighted_ce", "focal"):
-        counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))
-        settings["class_weights"] = inverse_frequency_weights(counts, config.weight_power)
-    if config.loss == "focal":
-        settings["focal_gamma"] = config.focal_gamma
-    if config.loss == "tversky":
-        settings.update(tversky_alpha=config.tversky_alpha, tversky_beta=config.tversky_beta)
-    return build_loss(config.loss, **settings)
 
 
 def share_of_batch(batch_size: int, workers: int, *, synchronised: bool) -> int:

@@ -58,28 +58,6 @@ def hypervolume_history(values: npt.ArrayLike, reference: npt.ArrayLike, maximiz
     return np.array(volumes, dtype=np.float64)
 
 
-def knee(values: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> int | None:
-    """Index of the front's bend: the point farthest outward from the chord between the front's two extremes.
-
-    Both objectives are scaled to the front's own range first. Where no point bulges beyond the chord (two points, a
-    dent), no compromise beats the extremes, and the extreme that is best in the first objective is the answer. Equal
-    distances go to the lowest index; None when no row is finite.
-    """
-    points, _ = _rows(values)
-    front = np.flatnonzero(non_dominated(points, maximize))
-    if front.size == 0:
-        return None
-    better = points[front] * np.where(maximize, 1.0, -1.0)  # more is better in both
-    low, span = better.min(axis=0), np.ptp(better, axis=0)
-    if not span.all():
-        return int(front[0])  # one point, perhaps several times
-    # The extremes are now (1, 0) and (0, 1), so the distance beyond their chord is (x + y - 1) / sqrt(2).
-    outward = ((better - low) / span).sum(axis=1)
-    if np.allclose(outward.max(), 1.0, rtol=0, atol=1e-12):
-        return int(front[np.argmax(better[:, 0])])
-    return int(front[np.argmax(outward)])
-
-
 def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lead_maximize: bool = True) -> int | None:
     """Index of the trial with the best lead among those that keep the guard; None when none does.
 

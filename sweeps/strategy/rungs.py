@@ -55,7 +55,7 @@ def spread(values: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> npt.NDA
     """An order of the rows of one front, (n, 2), of which every beginning is well spread: each next row is the one
     farthest from those before it, both objectives scaled to the front's range. First comes the best balanced row.
 
-    Of several such rows the best in the first objective comes first, as in `pareto.knee`; the order of rows decides
+    Of several such rows the best in the first objective comes first; the order of rows decides
     between equal ones only.
     """
     points = np.asarray(values, dtype=np.float64) * np.where(maximize, 1.0, -1.0)

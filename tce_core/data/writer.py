@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +14,7 @@ import pyarrow as pa
 from tce_core import VOID
 from tce_core.data.schema import ClassInfo, Metadata, arrow_schema, check_classes, row_digest
 from tce_core.errors import UserError
+from tce_core.files import replacing
 
 # Rows are held in memory until they weigh this much, so that a data set of any size converts in bounded memory.
 BATCH_BYTES = 32 * 2**20
@@ -30,32 +31,27 @@ class SplitWriter:
         self.path = Path(path)
         self.classes = check_classes(classes, str(path))
         self.schema = arrow_schema(Metadata(split, self.classes, source))
-        self._partial = _partial(self.path)
+        self._file_stack = ExitStack()
         self._names: set[str] = set()
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
 
     def __enter__(self) -> Self:
-        self._sink = pa.OSFile(str(self._partial), "wb")
-        self._file = pa.ipc.new_file(self._sink, self.schema)
+        partial = self._file_stack.enter_context(replacing(self.path))
+        sink = self._file_stack.enter_context(pa.OSFile(str(partial), "wb"))
+        self._file = self._file_stack.enter_context(pa.ipc.new_file(sink, self.schema))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            try:
-                if error is None:
-                    self._flush()
-            finally:
-                self._file.close()
-                self._sink.close()
-            if error is None:
-                if not self._names:
-                    raise UserError(f"{self.path}: the split is empty; it needs at least one image")
-                os.replace(self._partial, self.path)
-        finally:
-            self._partial.unlink(missing_ok=True)
+        if error is not None:
+            self._file_stack.__exit__(kind, error, trace)
+            return
+        with self._file_stack:
+            self._flush()
+            if not self._names:
+                raise UserError(f"{self.path}: the split is empty; it needs at least one image")
 
     def add(self, name: str, image: np.ndarray, mask: np.ndarray) -> None:
         """Append a row: ``image`` (H, W, 3) uint8 RGB and its ``mask`` (H, W) uint8 of label ids, 255 = void.
@@ -114,7 +110,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     path = Path(path).absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: exists already and is not an empty folder; choose another path or remove it first")
-    partial = _partial(path)
+    # The process id keeps two conversions into one place from writing over each other's unfinished work.
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -122,8 +119,3 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     except BaseException:  # Ctrl-C too must leave nothing half-written
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-def _partial(path: Path) -> Path:
-    # The process id keeps two conversions into one place from writing over each other's unfinished work.
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -161,6 +161,26 @@ def test_a_grid_spaces_a_range_evenly_on_its_own_scale():
     assert third[-1] == 0.7  # the ends are exact, so they stay inside the range
 
 
+def test_a_setting_of_some_losses_is_searched_for_those_only(write):
+    """The same as stating `when`, and a condition that is stated stands."""
+    ranges = "t: {low: 1, high: 2}, gamma: {low: 0.1, high: 0.2}, lr: {low: 1, high: 2}"
+    space = load_space(write(f"space: {{loss: {{choices: [mcce, class_tilt, stochastic_tilt]}}, {ranges}}}"))
+    assert [space.space[name].when for name in ("t", "gamma", "lr")] == [
+        {"loss": ["class_tilt", "stochastic_tilt"]},
+        {"loss": ["stochastic_tilt"]},
+        {},
+    ]
+    stated = "space: {loss: {choices: [mcce, class_tilt]}, t: {low: 1, high: 2, when: {loss: mcce}}}"
+    assert load_space(write(stated)).space["t"].when == {"loss": "mcce"}
+    all_take_it = "space: {loss: {choices: [image_tilt, class_tilt]}, t: {low: 1, high: 2}}"
+    assert load_space(write(all_take_it)).space["t"].when == {}
+
+
+def test_a_setting_that_no_searched_loss_has_is_refused(write):
+    message = refusal(write("space: {loss: {choices: [mcce, dice]}, gamma: {low: 0.1, high: 0.2}}"))
+    assert "space.gamma: no searched loss has this setting; it is one of stochastic_tilt" in message
+
+
 def test_a_dimension_hangs_on_one_that_is_active(write):
     """A condition on a choice that is itself not searched does not hold."""
     space = load_space(

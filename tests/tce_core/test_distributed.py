@@ -21,7 +21,8 @@ from tce_core import VOID, distributed
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import open_dataset
 from tce_core.evaluation import evaluate
-from tce_core.losses import LOSSES, build_loss
+from tce_core.loss_table import LOSSES
+from tce_core.losses import build_loss
 from tce_core.training import NonFiniteLossError, Run
 
 WORLD = 2

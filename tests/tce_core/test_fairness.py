@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tce_core.confusion import iou_from_counts
 from tce_core.fairness import (
-    bootstrap_class_intervals,
     bootstrap_intervals,
     class_rows,
     class_table,
     fairness_report,
-    iou_from_counts,
 )
 
 # Per-class IoU (percent) of plain cross-entropy on Cityscapes, arXiv 2103.14051, Table 1.
@@ -192,16 +191,6 @@ def test_bootstrap_narrows_with_more_images_and_repeats_with_the_seed():
     counts = image_like_counts(20, 6)
     assert bootstrap_intervals(counts, seed=3) == bootstrap_intervals(counts, seed=3)
     assert bootstrap_intervals(counts, seed=3) != bootstrap_intervals(counts, seed=4)
-
-
-def test_bootstrap_of_each_class_skips_the_absent_one():
-    counts = image_like_counts(50, 4)
-    counts[:, :, 2] = 0
-    intervals = bootstrap_class_intervals(counts)
-    point = iou_from_counts(counts.sum(axis=0))
-    assert np.isnan(intervals[2]).all()
-    for k in (0, 1, 3):
-        assert intervals[k, 0] < point[k] < intervals[k, 1]
 
 
 def test_bootstrap_survives_void_images():

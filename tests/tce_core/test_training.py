@@ -16,7 +16,7 @@ from tce_core import distributed
 from tce_core.checkpoint import export_weights, read_checkpoint, save_checkpoint
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
-from tce_core.losses import LOSSES
+from tce_core.loss_table import LOSSES
 from tce_core.results import EpochResult
 from tce_core.training import NonFiniteLossError, Run, share_of_batch, train, use_bf16
 

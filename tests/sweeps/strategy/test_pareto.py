@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweeps.strategy.pareto import hypervolume, hypervolume_history, knee, non_dominated, recommend
+from sweeps.strategy.pareto import hypervolume, hypervolume_history, non_dominated, recommend
 
 DIRECTIONS = list(product((True, False), repeat=2))
 clouds = arrays(np.float64, st.tuples(st.integers(0, 12), st.just(2)), elements=st.integers(0, 6).map(float))
@@ -56,7 +56,6 @@ def test_a_row_that_is_not_finite_counts_for_nothing(bad):
     values = [[bad, 9.0], [1.0, 1.0], [9.0, bad], [0.0, 2.0]]
     assert non_dominated(values).tolist() == [False, True, False, True]
     assert hypervolume(values, (0, 0)) == 1.0 == hypervolume([values[1]], (0, 0))
-    assert knee(values) in (1, 3)
     assert recommend([bad, 0.1], [1.0, 1.0], 0.0) == 1
     assert recommend([0.5, 0.1], [bad, 1.0], 0.0) == 1
 
@@ -65,8 +64,6 @@ def test_no_points_is_no_front():
     assert non_dominated([]).shape == (0,)
     assert hypervolume([], (0, 0)) == 0.0
     assert hypervolume_history([], (0, 0)).shape == (0,)
-    assert knee([]) is None
-    assert knee([[np.nan, 1]]) is None
     assert recommend([], [], 0.0) is None
 
 
@@ -84,28 +81,6 @@ def test_hypervolume_history_ends_at_the_whole_and_never_falls(values, maximize)
         assert so_far == hypervolume(values[: i + 1], reference, maximize)
     if len(values):
         assert history[-1] == pytest.approx(hypervolume(values[non_dominated(values, maximize)], reference, maximize))
-
-
-def test_the_knee_is_the_bend():
-    values = np.array([[0.0, 1.0], [0.3, 0.95], [0.8, 0.8], [0.95, 0.4], [1.0, 0.0], [0.5, 0.5]])
-    assert knee(values) == 2
-    assert knee(values * [1, 1000]) == 2  # whatever the units
-    assert knee(values * [1, -1], (True, False)) == 2
-    assert knee(-values, (False, False)) == 2
-
-
-def test_a_dent_is_no_knee():
-    assert knee([[0.0, 1.0], [0.2, 0.2], [1.0, 0.0]]) == 2  # the extreme that is best in the first objective
-    assert knee([[0.0, 1.0], [1.0, 0.0]]) == 1
-    assert knee([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]) == 2
-    assert knee([[0.2, 0.3], [0.2, 0.3], [0.1, 0.1]]) == 0
-
-
-@given(clouds, st.sampled_from(DIRECTIONS))
-def test_the_knee_lies_on_the_front(values, maximize):
-    index = knee(values, maximize)
-    assert (index is None) == (len(values) == 0)
-    assert index is None or non_dominated(values, maximize)[index]
 
 
 @pytest.mark.parametrize(
