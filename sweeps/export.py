@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from search_spaces.space import read_yaml
+from search_spaces.loading import read_yaml
 from sweeps.cli import Parser, run_command
 from sweeps.storage.objectives import MEASURES, Objectives
 from sweeps.storage.record import Record
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def export_sweep(record: Record, options: argparse.Namespace) -> list[Path]:
     objective = options.objective or record.plan.objective
-    outcome = Outcome(record, Objectives.led_by(objective, record.plan.allowance))
+    outcome = Outcome(record, Objectives(objective, record.plan.allowance))
     choice = outcome.choose()
     if choice is None:
         raise UserError(f"sweep '{record.plan.name}' has no completed trial that keeps the guard; nothing to export")

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import Space, load_space
+from search_spaces.loading import load_space
+from search_spaces.space import Space
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
 from sweeps.strategy.proposals import enqueued

@@ -19,7 +19,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search_spaces.space import Choices, Range, Space
+from search_spaces.dimensions import Choices, Range
+from search_spaces.space import Space
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 # A fit of the GP that fails now and then is made up for by Optuna's defaults; who runs a sweep can do nothing about it.

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_spaces.space import Choices, Range, Space, read_yaml
+from search_spaces.dimensions import Choices, Range
+from search_spaces.loading import read_yaml
+from search_spaces.space import Space
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from tce_core.config import parse_config

@@ -5,7 +5,9 @@ from collections import Counter
 import pytest
 import yaml
 
-from search_spaces.space import FOLDER, Choices, Range, Space, load_space, parse_space
+from search_spaces.dimensions import Choices, Range
+from search_spaces.loading import FOLDER, load_space
+from search_spaces.space import Space, parse_space
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 

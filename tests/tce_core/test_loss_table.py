@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from search_spaces.space import load_space
+from search_spaces.loading import load_space
 from tce_core import losses
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError

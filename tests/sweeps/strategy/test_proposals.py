@@ -4,7 +4,8 @@ from statistics import mean
 
 import pytest
 
-from search_spaces.space import load_space, parse_space
+from search_spaces.loading import load_space
+from search_spaces.space import parse_space
 from sweeps.strategy.proposals import MEMORY, Observation, Proposer
 from sweeps.strategy.search import describe
 from tce_core.results import EpochResult

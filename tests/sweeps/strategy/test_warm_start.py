@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from search_spaces.space import FOLDER, load_space, parse_space
+from search_spaces.loading import FOLDER, load_space
+from search_spaces.space import parse_space
 from sweeps.export import exported, write_yaml
 from sweeps.strategy.warm_start import params_in_space, warm_start
 from tce_core.errors import UserError

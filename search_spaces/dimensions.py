@@ -1,0 +1,74 @@
+"""The dimensions of a search space: a range of numbers, or a choice among values."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Scalar = str | int | float | bool | None
+STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Dimension(BaseModel):
+    model_config = STRICT
+
+    when: dict[str, Scalar | list[Scalar]] = {}
+    """Searched only if each named choice has (one of) the given value(s); otherwise the fixed value holds."""
+
+    def active(self, params: Mapping[str, Scalar]) -> bool:
+        return all(key in params and params[key] in as_list(wanted) for key, wanted in self.when.items())
+
+
+class Range(_Dimension):
+    """A number between `low` and `high`, on a log scale if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+    points: Annotated[int, Field(ge=2)] = 4
+    """How many values, evenly spaced, a grid takes."""
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range needs low > 0, not {self.low:g}")
+        return self
+
+    @property
+    def probes(self) -> list[Scalar]:
+        """Values that must be allowed: both ends, and a fraction in between, which a whole-number setting refuses."""
+        return [self.low, self.high, self.low + (self.high - self.low) / math.pi]
+
+    def grid(self) -> list[Scalar]:
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        places = [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
+        inner = [float(f"{math.exp(x) if self.log else x:.6g}") for x in places[1:-1]]
+        return [self.low, *inner, self.high]
+
+
+class Choices(_Dimension):
+    """One of several values."""
+
+    choices: Annotated[list[Scalar], Field(min_length=1)]
+
+    @property
+    def probes(self) -> list[Scalar]:
+        return self.choices
+
+    def grid(self) -> list[Scalar]:
+        return self.choices
+
+
+def _kind(value: object) -> str:
+    return "Choices" if isinstance(value, Choices) or (isinstance(value, dict) and "choices" in value) else "Range"
+
+
+KINDS: dict[Any, type[BaseModel]] = {"Range": Range, "Choices": Choices}
+Dimension = Annotated[Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("Choices")], Discriminator(_kind)]
+
+
+def as_list(value: Scalar | list[Scalar]) -> list[Scalar]:
+    return value if isinstance(value, list) else [value]
