@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs and when it ends."""
+"""The text output of a sweep in the terminal: live progress and the final summary."""
 
 import time
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from sweeps.strategy.search import Search
 
 
 class ProgressDisplay:
-    """Live progress: a line for each trial that ends, and on a terminal a bar over the epochs of the whole sweep."""
+    """Live progress: one line per ended trial and, on a terminal, a bar that counts the epochs of the whole sweep."""
 
     def __init__(self, search: Search, class_names: Sequence[str], console: Console) -> None:
         self.search, self.record, self.class_names, self.console = search, search.record, class_names, console
@@ -54,14 +54,14 @@ class ProgressDisplay:
             left = min(left, max(0.0, 3600 * self.record.plan.max_hours - self.search.budget.seconds))
         trials = ", ".join(str(n) for n in sorted(self.running))
         self.progress.update(
-            self.bar, completed=done, total=expected, description=f"trial {trials}", left=f"about {_minutes(left)} left"
+            self.bar, completed=done, total=expected, description=f"trial {trials}", left=f"about {_clock(left)} left"
         )
 
     def on_trial_end(self, number: int) -> None:
         self.running.discard(number)
         trial = self.record[number]
-        clock = _minutes(time.monotonic() - self.started)
-        head = f"[dim]{clock:>7}[/]  {number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
+        elapsed = _clock(time.monotonic() - self.started)
+        head = f"[dim]{elapsed:>7}[/]  {number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
         if trial.state == TrialState.FAIL:
             text = f"{head}  [red]failed[/]: {escape(trial.short_reason)}"
         else:
@@ -73,7 +73,7 @@ class ProgressDisplay:
 
 
 def summary(search: Search, class_names: Sequence[str], console: Console) -> None:
-    """The front, the recommended configuration beside the baseline, how both did with fresh seeds, what it took."""
+    """Print the front, the recommended trial and the baseline with their fresh seeds, the verdict and the cost."""
     outcome = search.outcome
     choice = outcome.choose()
     trials = outcome.front()
@@ -83,52 +83,61 @@ def summary(search: Search, class_names: Sequence[str], console: Console) -> Non
         _add(table, trial, class_names, mark)
     console.print(table)
     if choice is not None:
-        table = _table("Recommended, beside the baseline")
-        beside = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
-        for compared, what in [(choice.trial, "recommended"), *beside]:
+        table = _table("Recommended configuration and baseline")
+        baseline = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
+        for compared, role in [(choice.trial, "recommended"), *baseline]:
             assert compared is not None
-            for one in [compared, *outcome.repetitions(compared)]:
-                _add(table, one, class_names, f"{what}, seed {one.config['seed']}")
+            for run in [compared, *outcome.repetitions(compared)]:
+                _add(table, run, class_names, f"{role}, seed {run.config['seed']}")
         console.print(table)
         console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
     console.print(spending(search), highlight=False, markup=False, soft_wrap=True)
 
 
 def spending(search: Search) -> str:
-    """What the sweep took, and why the search ended early if it did."""
+    """Return the sentence of `spent` and, if the search ended early, the reason."""
     text = spent(search.record)
     return f"{text} Ended early: {search.record.search_stopped}." if search.record.search_stopped else text
 
 
 def spent(record: Record) -> str:
-    """The epochs that were spent, beside what as many trials would have cost at full length."""
+    """Return a sentence with the epochs spent and the epochs that full training of the same trials takes.
+
+    A trial that failed before its first epoch does not count.
+    """
     trials = [trial for trial in record.trials() if trial.results]
     full = sum(trial.config["epochs"] for trial in trials)
     stopped = sum(trial.stopped for trial in trials)
-    text = f"Spent {record.epochs} epochs on {len(trials)} trials; all at full length would have been {full}"
-    return text + (f" ({record.epochs / full:.0%}; {stopped} stopped early)." if full else ".")
+    text = f"Spent {record.epochs} epochs on {len(trials)} trials"
+    if not full:
+        return text + "."
+    share = f"{record.epochs / full:.0%}"
+    return f"{text} ({stopped} stopped early): {share} of the {full} epochs that full-length trials need."
 
 
 def verdict(choice: Choice, outcome: Outcome) -> str:
-    """What choosing the recommended configuration gains and costs; by the fresh seeds, where there are any."""
+    """Return a sentence with the gain and the cost of the recommended trial against the reference baseline.
+
+    A trial that was repeated with fresh seeds counts with the mean of these; otherwise with its own measures.
+    """
     if choice.baseline is None:
         return "There is no baseline to compare with."
     if choice.trial.number == choice.baseline.number:
-        return "No searched configuration beat the baseline within the allowance: the baseline itself is recommended."
+        return "No searched configuration beats the baseline within the allowance, so the baseline is recommended."
     objectives = outcome.objectives
     lead, guard = (_mean_gain(choice, outcome, measure) for measure in (objectives.lead, objectives.guard))
     seeds = len(outcome.repetitions(choice.trial))
-    basis = f"mean over {seeds} fresh seed{'s' * (seeds > 1)}" if seeds else "one seed, the one it was chosen by"
+    basis = f"mean over {seeds} fresh seed{'s' * (seeds > 1)}" if seeds else "one seed, also used for the choice"
     return (
-        f"Against {choice.baseline.label} ({basis}): {objectives.lead.title} {lead:+.3f}, "
+        f"Compared with {choice.baseline.label} ({basis}): {objectives.lead.title} {lead:+.3f}, "
         f"{objectives.guard.title} {guard:+.3f} (allowed: {-objectives.allowance:+.3f})."
     )
 
 
 def _mean_gain(choice: Choice, outcome: Outcome, measure: Measure) -> float:
     def value(trial: TrialRecord) -> float:
-        again = outcome.repetitions(trial) or [trial]
-        return sum(measure.value(t.last.report) for t in again) / len(again)
+        runs = outcome.repetitions(trial) or [trial]
+        return sum(measure.value(run.last.report) for run in runs) / len(runs)
 
     assert choice.baseline is not None
     return value(choice.trial) - value(choice.baseline)
@@ -156,13 +165,14 @@ def _add(table: Table, trial: TrialRecord, class_names: Sequence[str], note: str
     )
 
 
-def _minutes(seconds: float) -> str:
+def _clock(seconds: float) -> str:
+    """Format seconds as `m:ss` or `h:mm:ss`."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def wide_console() -> Console:
-    """The terminal; in a file or a pipe, lines wide enough that tables need not be folded."""
+    """Return a console for stdout; into a file or a pipe it writes 110 columns, so that tables are not folded."""
     console = Console()
     return console if console.is_terminal else Console(width=110)

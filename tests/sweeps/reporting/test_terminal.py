@@ -1,4 +1,4 @@
-"""`sweeps.reporting.terminal`: the lines that a sweep prints, and how long it says that it will take."""
+"""`sweeps.reporting.terminal`: the printed lines, the tables and the estimate of the time left."""
 
 import io
 import re
@@ -13,7 +13,7 @@ NAMES = ("road", "rider", "wall", "pole")
 
 
 class Screen:
-    """A console, and what can be read on it."""
+    """A console that writes into memory."""
 
     def __init__(self, terminal=False):
         self.file = io.StringIO()
@@ -21,12 +21,12 @@ class Screen:
 
     @property
     def lines(self):
-        """Without the blanks that align them."""
+        """The lines written so far, with each run of blanks reduced to one."""
         return [" ".join(line.split()) for line in self.file.getvalue().splitlines()]
 
 
 def ended(search, trial, *measures, error=None, names=NAMES):
-    """The lines that are printed when a trial ends."""
+    """Train and end the trial, and return the lines that are printed then, without the time since the start."""
     screen = Screen()
     with ProgressDisplay(search, names, screen.console) as view:
         view.on_trial_start(trial.number)
@@ -35,7 +35,7 @@ def ended(search, trial, *measures, error=None, names=NAMES):
         else:
             search.record_end(trial.number, error)
         view.on_trial_end(trial.number)
-    return [re.sub(r"^\d+:\d\d ", "", line) for line in screen.lines]  # the time since the start
+    return [re.sub(r"^\d+:\d\d ", "", line) for line in screen.lines]
 
 
 def test_a_complete_trial_is_a_line_with_its_measures(begin):
@@ -59,8 +59,8 @@ def test_a_failed_trial_says_why(begin):
     ]
 
 
-def test_brackets_are_text_and_no_markup(begin):
-    """Rich would raise for the first and swallow the second."""
+def test_brackets_in_names_are_text_and_not_markup(begin):
+    """Read as markup, `[/b]` makes Rich raise an error and `[red]` disappears from the text."""
     baselines = {"a [/b]": {"loss": "mcce"}, "[red]c": {"loss": "focal"}}
     search = begin(space={**ALONE, "baselines": baselines}, trials=1, confirm=0)
     assert ended(search, search.next(), (0.5, 0.1), names=["[/road]"] * 4) == [
@@ -74,19 +74,19 @@ def test_brackets_are_text_and_no_markup(begin):
     assert "0 a [/b] 0.500 0.100 [/road] 0.267 4 recommended" in screen.lines
 
 
-def test_spending_is_set_against_full_length(begin):
+def test_spending_is_compared_with_full_length_trials(begin):
     search = begin(space=ALONE, confirm=0, trials=4, rungs=(2,))
-    assert spending(search) == "Spent 0 epochs on 0 trials; all at full length would have been 0."
+    assert spending(search) == "Spent 0 epochs on 0 trials."
     train(search, search.next(), (0.5, 0.1))
-    assert (
-        spending(search) == "Spent 4 epochs on 1 trials; all at full length would have been 4 (100%; 0 stopped early)."
+    assert spending(search) == (
+        "Spent 4 epochs on 1 trials (0 stopped early): 100% of the 4 epochs that full-length trials need."
     )
     train(search, search.next(), (0.4, 0.05))
     failing = search.next()
     search.record_epoch(failing.number, result(1))
     search.record_end(failing.number, "diverged")
-    search.record_end(search.next().number, "diverged at once")  # it cost nothing
-    text = "Spent 7 epochs on 3 trials; all at full length would have been 12 (58%; 1 stopped early)."
+    search.record_end(search.next().number, "diverged at once")  # before its first epoch: not counted
+    text = "Spent 7 epochs on 3 trials (1 stopped early): 58% of the 12 epochs that full-length trials need."
     assert spending(search) == text
     screen = Screen()
     summary(search, NAMES, screen.console)
@@ -98,7 +98,7 @@ def test_spending_says_why_the_search_ended_early(begin):
     while (trial := search.next()) is not None:
         train(search, trial, ((0.5, 0.4, 0.6)[trial.number], 0.1))
     assert spending(search) == (
-        "Spent 9 epochs on 3 trials; all at full length would have been 12 (75%; 1 stopped early). "
+        "Spent 9 epochs on 3 trials (1 stopped early): 75% of the 12 epochs that full-length trials need. "
         "Ended early: of the sweep's 9 epochs too little is left for another trial."
     )
 
@@ -118,9 +118,10 @@ def test_the_summary_says_the_epochs_of_each_point(begin):
 
 
 def seconds_left(search, before=0, elapsed=3600):
-    """What is on the bar after the first `EPOCHS` epochs; `before` of them were done before an interruption.
+    """Return the seconds left that the bar shows after the first `EPOCHS` epochs.
 
-    The rest took `elapsed` seconds. The whole sweep is 36 epochs: 2 baselines, 3 trials and 4 confirming runs of 4.
+    The first `before` of these epochs were done before an interruption; the others took `elapsed` seconds.
+    The whole sweep is 36 epochs: 2 baselines, 3 searched trials and 4 confirmation runs of 4 epochs each.
     """
     trial, screen = search.next(), Screen(terminal=True)
     for epoch in range(1, before + 1):
@@ -152,7 +153,7 @@ def seconds_left(search, before=0, elapsed=3600):
     ids=str,
 )
 def test_the_time_left_keeps_to_what_may_be_spent(begin, limits, expected):
-    assert seconds_left(begin(**limits)) == pytest.approx(expected, abs=90)  # this machine may be slow
+    assert seconds_left(begin(**limits)) == pytest.approx(expected, abs=90)  # tolerance for a slow machine
 
 
 def test_the_time_left_counts_the_pace_since_the_start_of_this_process(begin):
@@ -160,7 +161,7 @@ def test_the_time_left_counts_the_pace_since_the_start_of_this_process(begin):
 
 
 def test_trials_that_are_stopped_shorten_the_time_left(begin):
-    """Of the 9 trials planned one has taken 4 epochs and one 2, so 27 are expected in all."""
+    """9 trials are planned; one took 4 epochs and one took 2, so 9 x 3 = 27 epochs are expected."""
     search = begin(trials=9, rungs=(2,), confirm=0, space=ALONE)
     screen = Screen(terminal=True)
     with ProgressDisplay(search, NAMES, screen.console) as view:
@@ -172,4 +173,4 @@ def test_trials_that_are_stopped_shorten_the_time_left(begin):
         view.on_epoch(trial.number)
     assert search.record[1].stopped
     *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
-    assert text.startswith("3:20:")  # 7 are done, at 600 s each
+    assert text.startswith("3:20:")  # 7 epochs are done, at 600 s each; 20 are left
