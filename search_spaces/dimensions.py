@@ -1,4 +1,4 @@
-"""The dimensions of a search space: a range of numbers, or a choice among values."""
+"""The dimensions of a search space: a `Range` of numbers or `Choices` among values."""
 
 import math
 from collections.abc import Mapping
@@ -14,23 +14,24 @@ class _Dimension(BaseModel):
     model_config = STRICT
 
     when: dict[str, Scalar | list[Scalar]] = {}
-    """Searched only if each named choice has (one of) the given value(s); otherwise the fixed value holds."""
+    """The value, or a list of values, that each named earlier choice must have. Otherwise the fixed value is used."""
 
     def active(self, params: Mapping[str, Scalar]) -> bool:
+        """Return whether this dimension is searched, given the values of the dimensions before it."""
         return all(key in params and params[key] in as_list(wanted) for key, wanted in self.when.items())
 
 
 class Range(_Dimension):
-    """A number between `low` and `high`, on a log scale if `log`."""
+    """A number from `low` to `high`, on a log scale if `log` is true."""
 
     low: float
     high: float
     log: bool = False
     points: Annotated[int, Field(ge=2)] = 4
-    """How many values, evenly spaced, a grid takes."""
+    """Number of evenly spaced values that the grid sampler tries."""
 
     @model_validator(mode="after")
-    def _is_possible(self) -> Self:
+    def _check_bounds(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
         if self.log and self.low <= 0:
@@ -39,13 +40,14 @@ class Range(_Dimension):
 
     @property
     def probes(self) -> list[Scalar]:
-        """Values that must be allowed: both ends, and a fraction in between, which a whole-number setting refuses."""
+        """Values that the setting must accept: both ends and a fraction, which a whole-number setting refuses."""
         return [self.low, self.high, self.low + (self.high - self.low) / math.pi]
 
     def grid(self) -> list[Scalar]:
+        """Return `points` values, evenly spaced on the range's scale: exact ends, others to 6 digits."""
         low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        places = [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
-        inner = [float(f"{math.exp(x) if self.log else x:.6g}") for x in places[1:-1]]
+        positions = [low + (high - low) * i / (self.points - 1) for i in range(self.points)]
+        inner = [float(f"{math.exp(x) if self.log else x:.6g}") for x in positions[1:-1]]
         return [self.low, *inner, self.high]
 
 
@@ -56,9 +58,11 @@ class Choices(_Dimension):
 
     @property
     def probes(self) -> list[Scalar]:
+        """Values that the setting must accept."""
         return self.choices
 
     def grid(self) -> list[Scalar]:
+        """Return all values."""
         return self.choices
 
 
@@ -71,4 +75,5 @@ Dimension = Annotated[Annotated[Range, Tag("Range")] | Annotated[Choices, Tag("C
 
 
 def as_list(value: Scalar | list[Scalar]) -> list[Scalar]:
+    """Return a list as it is, and a single value as a list of one."""
     return value if isinstance(value, list) else [value]

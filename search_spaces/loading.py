@@ -1,4 +1,4 @@
-"""Load a search space from YAML: `extends`, overrides, and where the file is found."""
+"""Load a search space: find its YAML file, merge the file that it extends, and apply overrides."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,26 +10,33 @@ from search_spaces.space import Space, parse_space
 from tce_core.errors import UserError
 
 FOLDER = Path(__file__).parent
+"""The folder of the built-in search spaces."""
 
 
 def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
-    """Read a search space, apply `key.path=value` overrides, and check every range against `TrialConfig`.
+    """Read a search space, apply `section.key=value` overrides, and check every range against `TrialConfig`.
 
     Args:
         path: a YAML file, or the name of one in `search_spaces/` with or without `.yaml`.
-        overrides: such as `trial.encoder=resnet50` or `space.t.high=3`; values are YAML.
+        overrides: such as `trial.encoder=resnet50` or `space.t.high=3`; the values are YAML.
 
     Raises:
-        UserError: naming the file, the key and what is allowed.
+        UserError: a file is missing or wrong, or an override is; the message names the file, the key and what is
+            allowed.
     """
     file = find_space(path)
-    raw = _read(file)
+    raw = _read_merged(file)
     for override in overrides:
-        _override(raw, override)
+        _apply_override(raw, override)
     return parse_space(raw, str(file))
 
 
 def find_space(path: str | Path) -> Path:
+    """Return the file of a search space: a path, or else the name of a built-in one.
+
+    Raises:
+        UserError: there is no such file.
+    """
     for file in (Path(path), FOLDER / path, FOLDER / f"{path}.yaml"):
         if file.is_file():
             return file
@@ -38,21 +45,29 @@ def find_space(path: str | Path) -> Path:
 
 
 def read_yaml(file: Path, source: str) -> Any:
-    """What a YAML file holds, nothing in it executed; `source` names it in errors.
+    """Return the content of a YAML file as plain values. Tags that would run code are refused.
+
+    Args:
+        file: the file to read.
+        source: its name in error messages.
 
     Raises:
-        UserError: it cannot be read, or is not YAML.
+        UserError: the file cannot be read, or is not YAML.
     """
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{source}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # the latter: not UTF-8, or a date that does not exist
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise UserError(f"{source}: not YAML: {' '.join(str(error).split())}") from None
 
 
-def _read(file: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's content over that of the file it `extends`; sections merge key by key, a dimension is replaced."""
+def _read_merged(file: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Merge a file over the file that it `extends`: sections key by key, while a dimension is replaced as a whole.
+
+    The extended file is looked up in the folder of `file` first, then as `find_space` does. `readers` are the files
+    that led to this one.
+    """
     if file.resolve() in readers:
         raise UserError(f"{file}: extends itself, by way of {', '.join(reader.name for reader in readers)}")
     raw = read_yaml(file, str(file))
@@ -62,12 +77,12 @@ def _read(file: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
     if parent is None:
         return raw
     beside = file.parent / str(parent)
-    base = _read(beside if beside.is_file() else find_space(str(parent)), (*readers, file.resolve()))
+    base = _read_merged(beside if beside.is_file() else find_space(str(parent)), (*readers, file.resolve()))
     sections = {key for key in base.keys() & raw.keys() if isinstance(base[key], dict) and isinstance(raw[key], dict)}
     return {**base, **raw, **{key: {**base[key], **raw[key]} for key in sections}}
 
 
-def _override(raw: dict[str, Any], override: str) -> None:
+def _apply_override(raw: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.split(".")
     if not equals or len(keys) < 2:
@@ -79,7 +94,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
             raise UserError(f"--set {override}: '{key}' is a value, not a section")
     try:
         node[keys[-1]] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # the latter: of dates that do not exist
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that does not exist
         raise UserError(f"--set {override}: '{text}' is not a YAML value") from None
     if isinstance(node[keys[-1]], str) and isinstance(number := _number(text), float):
         node[keys[-1]] = number  # YAML 1.1 reads 1e-3 as text

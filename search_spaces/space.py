@@ -1,4 +1,4 @@
-"""A search space: what is fixed, what is searched, which baselines it is measured against."""
+"""A search space: the settings that are fixed, those that are searched, and the baselines for comparison."""
 
 import itertools
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ Sampler = Literal["tpe", "gp", "nsga2", "random", "grid"]
 
 
 class SearchDefaults(BaseModel):
-    """How much is searched unless the command line says otherwise."""
+    """The extent of the search. The command line overrides it."""
 
     model_config = STRICT
 
     trials: Annotated[int, Field(ge=1)] = 12
-    """Searched configurations, beside the baselines."""
+    """Number of searched configurations; the baselines come on top."""
     sampler: Sampler = "gp"
     rungs: list[Annotated[int, Field(ge=1)]] | None = None
-    """Epochs after which only the better trials go on; null: at a sixth and at a half; []: all go on."""
+    """Epochs after which only the better trials continue; null: at 1/6 and 1/2 of the epochs; []: all continue."""
     keep: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Share of the trials that goes on."""
+    """Share of the trials that continues at a rung."""
     confirm: Annotated[int, Field(ge=0)] = 2
-    """Fresh seeds with which the recommended configuration and the first baseline are trained again at the end."""
+    """Number of new seeds with which the recommended configuration and the first baseline are trained at the end."""
 
 
 class Space(BaseModel):
-    """A search space. The keys of `trial`, `space` and each baseline are those of `TrialConfig`."""
+    """A search space. The keys of `trial`, of `space` and of each baseline are keys of `TrialConfig`."""
 
     model_config = STRICT
 
@@ -39,15 +39,18 @@ class Space(BaseModel):
     description: str = ""
     search: SearchDefaults = SearchDefaults()
     trial: dict[str, Any] = {}
+    """Fixed settings."""
     space: dict[str, Dimension]
+    """Searched settings."""
     baselines: dict[str, dict[str, Any]] = {}
+    """Settings of each baseline, by its name; they replace those of `trial`."""
 
     def config(self, params: Mapping[str, Any], **fixed: Any) -> TrialConfig:
-        """The complete configuration of `params`; what they and `fixed` leave open is as in `trial`."""
+        """Return a complete configuration: `fixed` replaces `params`, which replace the settings of `trial`."""
         return TrialConfig(**{**self.trial, **params, **fixed})
 
     def grid(self) -> list[dict[str, Scalar]]:
-        """Every distinct combination of the dimensions' grid values, conditions respected."""
+        """Return every distinct combination of the dimensions' grid values, without inactive dimensions."""
         found: dict[tuple[tuple[str, Scalar], ...], dict[str, Scalar]] = {}
         for values in itertools.product(*(dimension.grid() for dimension in self.space.values())):
             params: dict[str, Scalar] = {}
@@ -58,7 +61,7 @@ class Space(BaseModel):
         return list(found.values())
 
     def size(self) -> str:
-        """The dimensions in words, for a person."""
+        """Describe the dimensions in words, such as `t 0.1 to 10 (log); loss of 2: mcce, dice`."""
         parts = []
         for name, dimension in self.space.items():
             if isinstance(dimension, Range):
@@ -71,23 +74,33 @@ class Space(BaseModel):
 
 
 def parse_space(raw: dict[str, Any], source: str) -> Space:
-    """Check the content of a search space; `source` names it in errors."""
+    """Check the content of a search space, every range and choice against `TrialConfig`.
+
+    A setting that only some losses have is searched only for those losses.
+
+    Args:
+        raw: the content of a file, after `extends` and overrides.
+        source: the name of the space in error messages, such as the file's path.
+
+    Raises:
+        UserError: the first thing that is wrong, in one line with the source, the key and what is allowed.
+    """
     try:
         space = Space.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
     space = space.model_copy(update={"space": _with_losses(space.space, source)})
-    _check_keys(space, source)
+    _check_settings(space, source)
     return space
 
 
 def _with_losses(dimensions: Mapping[str, Range | Choices], source: str) -> dict[str, Range | Choices]:
-    """The dimensions, each setting of some losses (such as gamma) searched only for those losses.
+    """Search each setting that only some losses have, such as gamma, only for those losses.
 
-    It concerns dimensions after a searched `loss`, and only those that do not state a condition on it themselves.
+    This adds a condition to a dimension that comes after a searched `loss` and states no condition on it.
 
     Raises:
-        UserError: a setting that none of the searched losses has.
+        UserError: none of the searched losses has the setting.
     """
     derived: dict[str, Range | Choices] = {}
     for name, dimension in dimensions.items():
@@ -97,28 +110,28 @@ def _with_losses(dimensions: Mapping[str, Range | Choices], source: str) -> dict
             users = [loss for loss in searched if loss in takers]
             if not users:
                 known = ", ".join(takers)
-                raise UserError(f"{source}: space.{name}: no searched loss has this setting; it is one of {known}")
+                raise UserError(f"{source}: space.{name}: no searched loss has this setting; losses with it: {known}")
             if len(users) < len(searched):
                 dimension = dimension.model_copy(update={"when": {**dimension.when, "loss": users}})
         derived[name] = dimension
     return derived
 
 
-def _check_keys(space: Space, source: str) -> None:
-    """Every key exists, every choice and range is allowed, every condition can be met."""
+def _check_settings(space: Space, source: str) -> None:
+    """Check that every key exists, every value is allowed and every condition can be met."""
     fixed = {"trial": space.trial}
     fixed |= {f"baselines.{name}": {**space.trial, **settings} for name, settings in space.baselines.items()}
     for section, settings in fixed.items():
         parse_config(settings, f"{source}: {section}")
         if "seed" in settings:
-            raise UserError(f"{source}: {section}.seed: the seed is the sweep's; use --seed")
+            raise UserError(f"{source}: {section}.seed: the seed belongs to the sweep; use --seed")
     for name, settings in space.baselines.items():
         if "epochs" in settings:
-            raise UserError(f"{source}: baselines.{name}.epochs: trials are compared at the same epochs; use --epochs")
+            raise UserError(f"{source}: baselines.{name}.epochs: all trials train for the same epochs; use --epochs")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():
         if name in ("epochs", "seed"):
-            raise UserError(f"{source}: space.{name}: trials are compared at the same {name}; use --{name}")
+            raise UserError(f"{source}: space.{name}: all trials use the same {name}; use --{name}")
         for value in dimension.probes:
             parse_config({**space.trial, name: value}, f"{source}: space.{name}")
         for key, wanted in dimension.when.items():
@@ -133,6 +146,7 @@ def _check_keys(space: Space, source: str) -> None:
 
 
 def _explain(error: ValidationError) -> str:
+    """Describe one error in one line: a wrong value first, else an unknown key, else a missing key."""
     first = min(error.errors(), key=lambda e: (e["type"] == "missing", e["type"] == "extra_forbidden"))
     loc = first["loc"]
     place = ".".join(str(part) for part in loc if part not in KINDS)

@@ -1,4 +1,4 @@
-"""`search_spaces.space`: what a person writes is what is searched; what cannot be is refused in one line."""
+"""`search_spaces`: a space file means what it says, and a wrong one is refused in one line."""
 
 from collections import Counter
 
@@ -16,7 +16,7 @@ BUILT_IN = sorted(file.stem for file in FOLDER.glob("*.yaml"))
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a YAML file and returns its path: `write("space: {}")`."""
+    """A function that writes a YAML file and returns its path: `write("space: {}")`."""
 
     def make(text, name="own.yaml"):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -26,6 +26,7 @@ def write(tmp_path):
 
 
 def refusal(path, *overrides):
+    """Return the one-line message with which the space is refused."""
     with pytest.raises(UserError) as caught:
         load_space(path, overrides)
     message = str(caught.value)
@@ -44,7 +45,7 @@ def test_a_built_in_space_loads_and_every_point_of_its_grid_is_a_configuration(n
         assert isinstance(space.config(settings), TrialConfig)
 
 
-def test_the_paper_is_repeated_with_its_own_settings():
+def test_cityscapes_paper_has_the_settings_of_the_paper():
     space = load_space("cityscapes_paper")
     configs = [space.config(params) for params in space.grid()]
     assert [config.t for config in configs] == [0.1, 1]
@@ -54,17 +55,17 @@ def test_the_paper_is_repeated_with_its_own_settings():
         assert config.loss == "stochastic_tilt"
 
 
-def test_what_is_searched_unless_it_is_said_otherwise(write):
+def test_the_defaults_of_search_and_values_that_replace_them(write):
     default = load_space(write("space: {lr: {low: 0.1, high: 0.2}}")).search
     assert (default.sampler, default.trials, default.confirm) == ("gp", 12, 2)
     assert (default.rungs, default.keep) == (None, 0.25)
     chosen = load_space(write("space: {}\nsearch: {rungs: [2, 5], keep: 1, sampler: tpe}")).search
     assert (chosen.rungs, chosen.keep, chosen.sampler) == ([2, 5], 1, "tpe")
-    assert load_space(write("space: {}\nsearch: {rungs: []}")).search.rungs == []  # all go on, which is not the default
+    assert load_space(write("space: {}\nsearch: {rungs: []}")).search.rungs == []  # no rungs, which is not the default
 
 
 def test_a_space_survives_the_record():
-    """The record keeps a space as JSON without defaults; what is loaded from there is the same space."""
+    """The record stores a space as JSON without defaults; loading it gives an equal space."""
     for name in BUILT_IN:
         space = load_space(name)
         assert parse_space(space.model_dump(mode="json", exclude_defaults=True), "record") == space
@@ -97,7 +98,7 @@ def test_extending_merges_sections_key_by_key_and_replaces_dimensions(write):
     space = load_space(child)
     assert (space.description, space.search.trials, space.search.confirm) == ("parent", 9, 5)
     assert space.trial == {"lr": 0.5, "epochs": 4}
-    assert space.space == {"t": Range(low=3, high=4), "lr": Range(low=0.1, high=0.2)}  # no `log` left over
+    assert space.space == {"t": Range(low=3, high=4), "lr": Range(low=0.1, high=0.2)}  # no `log` from the parent
     assert list(space.baselines) == ["mcce", "focal"]
 
 
@@ -164,7 +165,7 @@ def test_a_grid_spaces_a_range_evenly_on_its_own_scale():
 
 
 def test_a_setting_of_some_losses_is_searched_for_those_only(write):
-    """The same as stating `when`, and a condition that is stated stands."""
+    """It has the effect of a `when`; a stated condition is kept."""
     ranges = "t: {low: 1, high: 2}, gamma: {low: 0.1, high: 0.2}, lr: {low: 1, high: 2}"
     space = load_space(write(f"space: {{loss: {{choices: [mcce, class_tilt, stochastic_tilt]}}, {ranges}}}"))
     assert [space.space[name].when for name in ("t", "gamma", "lr")] == [
@@ -180,11 +181,11 @@ def test_a_setting_of_some_losses_is_searched_for_those_only(write):
 
 def test_a_setting_that_no_searched_loss_has_is_refused(write):
     message = refusal(write("space: {loss: {choices: [mcce, dice]}, gamma: {low: 0.1, high: 0.2}}"))
-    assert "space.gamma: no searched loss has this setting; it is one of stochastic_tilt" in message
+    assert "space.gamma: no searched loss has this setting; losses with it: stochastic_tilt" in message
 
 
-def test_a_dimension_hangs_on_one_that_is_active(write):
-    """A condition on a choice that is itself not searched does not hold."""
+def test_a_condition_needs_an_active_dimension(write):
+    """A condition on an inactive choice does not hold."""
     space = load_space(
         write(
             """
@@ -232,7 +233,7 @@ def test_overrides_reach_every_section():
 
 
 def test_an_override_in_scientific_notation_is_a_number():
-    """YAML 1.1 reads 1e-3 as text."""
+    """YAML 1.1 itself reads 1e-3 as text."""
     space = load_space("tce", ["trial.lr=1e-3", "space.t.low=1e-2", "trial.weight_decay=5e-4"])
     assert (space.trial["lr"], space.trial["weight_decay"]) == (0.001, 0.0005)
     assert isinstance(space.trial["lr"], float)
@@ -260,11 +261,11 @@ def test_the_last_override_wins_and_values_may_hold_an_equals_sign(write):
         ("space.t.hihg=3", "space.t.hihg"),
         ("space.t.high=0.01", "low 0.1 is not below high 0.01"),
         ("spice.t=3", "unknown key 'spice'"),
-        ("trial.seed=3", "trial.seed: the seed is the sweep's; use --seed"),
-        ("baselines.mcce.seed=3", "baselines.mcce.seed: the seed is the sweep's; use --seed"),
-        ("baselines.mcce.epochs=3", "baselines.mcce.epochs: trials are compared at the same epochs; use --epochs"),
+        ("trial.seed=3", "trial.seed: the seed belongs to the sweep; use --seed"),
+        ("baselines.mcce.seed=3", "baselines.mcce.seed: the seed belongs to the sweep; use --seed"),
+        ("baselines.mcce.epochs=3", "baselines.mcce.epochs: all trials train for the same epochs; use --epochs"),
         ("trial.encoder=2020-13-45", "'2020-13-45' is not a YAML value"),
-        ("space.epochs={choices: [3, 4]}", "space.epochs: trials are compared at the same epochs; use --epochs"),
+        ("space.epochs={choices: [3, 4]}", "space.epochs: all trials use the same epochs; use --epochs"),
         ("trial.epochs=0", "epochs = 0"),
         ("trial.lr=-1e-3", "lr = -0.001"),
         ("trial.lr=nan", "lr = nan"),
@@ -296,7 +297,7 @@ VALID = "space: {lr: {low: 0.1, high: 0.2}}\n"
         ),
         ("space: {loss: {choices: [mcce], log: true}}", ["unknown key 'space.loss.log'", "choices"]),
         (VALID + "baselines: {a: {losss: mcce}}", ["baselines.a: unknown key 'losss'", "loss, lr"]),
-        # ranges and choices that are none
+        # ranges and choices that are not valid
         ("space: {lr: {low: 0.2, high: 0.1}}", ["space.lr", "low 0.2 is not below high 0.1"]),
         ("space: {lr: {low: 0.2, high: 0.2}}", ["space.lr", "low 0.2 is not below high 0.2"]),
         ("space: {t: {low: 0, high: 1, log: true}}", ["space.t", "a log range needs low > 0, not 0"]),
@@ -310,7 +311,7 @@ VALID = "space: {lr: {low: 0.1, high: 0.2}}\n"
         ("space: {loss: {choices: []}}", ["space.loss.choices", "[]", "at least 1 item"]),
         ("space: {loss: {choices: mcce}}", ["space.loss.choices", "'mcce'", "list"]),
         ("space: {crop: {choices: [[32, 32]]}}", ["space.crop.choices", "[32, 32]"]),
-        # values that `TrialConfig` does not take
+        # values that `TrialConfig` refuses
         ("space: {lr: {low: -1, high: 1}}", ["space.lr: lr = -1.0", "greater than 0"]),
         ("space: {gamma: {low: 0.1, high: 1.5}}", ["space.gamma: gamma = 1.5", "less than or equal to 1"]),
         ("space: {batch_size: {low: 2, high: 8}}", ["space.batch_size: batch_size = ", "valid integer"]),
@@ -346,7 +347,7 @@ VALID = "space: {lr: {low: 0.1, high: 0.2}}\n"
             "space: {loss: {choices: [mcce]}, t: {low: 1, high: 2, when: {loss: [mcce, dice]}}}",
             ["space.t.when.loss = 'dice' can never hold"],
         ),
-        # not a space at all
+        # files that are not a space
         ("trial: {}", ["space", "required"]),
         ("space: []", ["space = []", "dictionary"]),
         (VALID + "baselines: {a: 3}", ["baselines.a = 3", "dictionary"]),
@@ -365,7 +366,7 @@ def test_a_bad_space_is_refused_in_one_line_naming_file_key_and_what_is_allowed(
         assert part in message
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_not_text_are_refused(tmp_path):
     (tmp_path / "own.yaml").write_bytes(b"\xff\xfe\x00")
     assert "not YAML" in refusal(tmp_path / "own.yaml")
 
@@ -376,7 +377,7 @@ def test_a_file_cannot_run_code(tmp_path, write):
     assert "not YAML" in refusal(file)
     assert not witness.exists()
     yaml.unsafe_load(file.read_text())
-    assert witness.exists()  # the same text would have, read carelessly
+    assert witness.exists()  # the unsafe loader runs the same text
 
 
 def test_a_missing_file_lists_the_known_names():
@@ -393,7 +394,7 @@ def test_spaces_and_dimensions_do_not_change():
         Choices(choices=["mcce"]).choices = []
 
 
-def test_what_is_neither_searched_nor_fixed_keeps_its_default():
+def test_other_settings_keep_their_defaults():
     space = Space(trial={"epochs": 3}, space={"lr": Range(low=0.1, high=0.2)})
     config = space.config({"lr": 0.15}, seed=4)
     assert (config.epochs, config.lr, config.seed) == (3, 0.15, 4)
