@@ -1,4 +1,4 @@
-"""What MLflow should show of a sweep, worked out from the record alone. `tracking` makes MLflow show it."""
+"""The runs that MLflow should show for a sweep, computed from the record alone. `mlflow_store` writes them."""
 
 import json
 import math
@@ -18,40 +18,47 @@ from sweeps.strategy.outcome import Outcome, ended_at
 from tce_core.fairness import FairnessReport, class_table
 from tce_core.results import EpochResult
 
-LONGEST = 5000  # characters in a tag; MLflow refuses more than 8000
-TABLES = json.dumps([{"path": "front.json", "type": "table"}])  # so that the file is shown as one
+LONGEST = 5000  # characters in a tag; MLflow accepts at most 8000
+TABLES = json.dumps([{"path": "front.json", "type": "table"}])  # this tag makes MLflow show the file as a table
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "FINISHED", TrialState.FAIL: "FAILED"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """Metrics that are written together, so that the first of them tells whether all are there."""
+    """Metrics that are written in one call, so that the presence of the first shows that all are present."""
 
     number: int
     time: int
     """Milliseconds since 1970."""
     values: dict[str, float]
+    """Metric values by name; the first name identifies the step, see `mark`."""
 
     @property
     def mark(self) -> tuple[str, int]:
+        """The first metric's name and the step number: they identify the step among those already written."""
         return next(iter(self.values)), self.number
 
 
 @dataclass(frozen=True)
 class RunView:
-    """One run. It may show more tags and steps than these, never a parameter twice or a step twice."""
+    """One run as MLflow should show it.
+
+    MLflow may hold further tags and steps. No parameter and no step may be written twice.
+    """
 
     name: str
     status: str
     started: int
+    """Milliseconds since 1970, as in `ended`."""
     ended: int | None
+    """None: the run has not ended."""
     tags: dict[str, str]
     params: dict[str, str]
     steps: list[Step]
 
 
 class SweepView:
-    """A sweep at this moment: one run for all of it, `sweep()`, and one nested in that for each `trial()`."""
+    """A snapshot of a sweep: `sweep()` is the run of the whole sweep, `trial()` a run nested in it for one trial."""
 
     def __init__(self, outcome: Outcome, class_names: Sequence[str]) -> None:
         self.outcome, self.record, self.plan = outcome, outcome.record, outcome.record.plan
@@ -61,19 +68,21 @@ class SweepView:
         self.candidates = {trial.number for trial in self.history[0]}
         self.front = {trial.number for trial in outcome.front()}
         self.choice = outcome.choose()
-        # The times come last: the sweep goes on meanwhile, and whatever was found above has to have one.
+        # Read the times last: the sweep goes on meanwhile, and every trial found above needs a time.
         frozen = self.record.study.get_trials(deepcopy=False)
         self.started = [_milliseconds(trial.datetime_start) or 0 for trial in frozen]
         self.ended = [_milliseconds(trial.datetime_complete) for trial in frozen]
-        # The moment it began tells a sweep from another of the same name in another record.
+        # The start time distinguishes sweeps of the same name in different records.
         begun = frozen[0].datetime_start.isoformat() if frozen and frozen[0].datetime_start else ""
         self.identity = {"sweep": self.plan.name, "begun": begun}
 
     @property
     def empty(self) -> bool:
+        """Whether no trial has started yet; `sweep()` needs at least one."""
         return not self.trials
 
     def trial(self, number: int) -> RunView:
+        """Return the run of one trial."""
         trial = self.trials[number]
         tags = {**self.identity, "trial": str(number), "role": trial.role, "label": trial.label[:LONGEST]}
         tags["state"] = trial.state.name
@@ -99,7 +108,10 @@ class SweepView:
         )
 
     def sweep(self) -> RunView:
-        """Its status is what the record tells: RUNNING until it has come to its end, be it interrupted or not."""
+        """Return the run of the whole sweep.
+
+        Its status comes from the record, which does not know about interruptions: RUNNING until the sweep has finished.
+        """
         plan = asdict(self.plan)
         del plan["space"], plan["versions"]
         ends = [end for end in self.ended if end is not None]
@@ -119,7 +131,10 @@ class SweepView:
         )
 
     def _epochs(self, trial: TrialRecord) -> list[Step]:
-        """Every epoch's metrics. Times are the start and the seconds spent, so that they come out the same again."""
+        """Return one step per epoch.
+
+        The times are the start of the trial plus the seconds spent, so that they are the same in every snapshot.
+        """
         steps, time = [], float(self.started[trial.number])
         for result in trial.results:
             time += 1000 * (result.train_seconds + result.evaluation_seconds)
@@ -127,15 +142,15 @@ class SweepView:
         return steps
 
     def _progress(self) -> list[Step]:
-        """The hypervolume after each candidate in the order they *finished*, and the best as it now stands.
+        """Return the hypervolume after each candidate, in the order they *finished*, and the current best measures.
 
-        Trials that run side by side do not finish in the order of their numbers; a history that only ever grows
-        cannot follow the numbers.
+        Parallel trials do not finish in the order of their numbers. In the order of numbers, a trial that finishes
+        late would change steps that are already written.
         """
         trials, volumes = self.history
         steps, time = [], 0
         for i, (trial, volume) in enumerate(zip(trials, volumes, strict=True), start=1):
-            time = max(time, self.ended[trial.number] or 0)  # a clock may be set back
+            time = max(time, self.ended[trial.number] or 0)  # keeps the times rising if a clock was set back
             steps.append(Step(i, time, {"hypervolume": volume, "epochs_spent": float(ended_at(trial))}))
         if not steps:
             return []
@@ -146,7 +161,7 @@ class SweepView:
         return steps
 
     def _note(self) -> str:
-        """The description of the sweep's run, in Markdown: what is recommended, what it took, what each class gains."""
+        """Return the Markdown description of the run: the recommendation, the cost and the IoU of each class."""
         assert self.choice is not None
         trial, baseline = self.choice.trial, self.choice.baseline
         lines = [f"**Recommended:** trial {trial.number}, `{trial.label}`", ""]
@@ -154,19 +169,23 @@ class SweepView:
         lines += ["", spent(self.record)]
         if baseline is None or baseline.number == trial.number:
             return "\n".join(lines)
-        lines += ["", f"IoU of each class beside the baseline `{baseline.label}` (trial {baseline.number}):", ""]
+        lines += ["", f"IoU per class, next to the baseline `{baseline.label}` (trial {baseline.number}):", ""]
         table = class_table(trial.last.iou, baseline.last.iou, self.class_names, baseline.label, "recommended", 3)
-        return "\n".join(lines + table.splitlines()[:52])  # the 50 classes that were worst
+        return "\n".join(lines + table.splitlines()[:52])  # the header and the baseline's 50 worst classes
 
 
 def metric_keys(class_names: Sequence[str]) -> list[str]:
-    """A metric name for each class's IoU; MLflow allows few characters, so two names may need telling apart."""
+    """Return one distinct metric name per class, such as `iou/traffic_light`.
+
+    MLflow allows few characters, and replacing the others can make two names equal. Such names get the class index as
+    a suffix.
+    """
     keys = [f"iou/{re.sub(r'[^A-Za-z0-9_-]+', '_', name)}" for name in class_names]
     return [key if keys.count(key) == 1 else f"{key}_{i}" for i, key in enumerate(keys)]
 
 
 def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]:
-    # First what is always there: it marks the step.
+    # "seconds" comes first: every epoch has it, so it can identify the step.
     values = {"seconds": result.train_seconds + result.evaluation_seconds}
     values |= {"train_loss": result.train_loss, "lr": result.lr}
     report = _report(result)
@@ -179,7 +198,7 @@ def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]
 
 
 def _report(result: EpochResult) -> FairnessReport | None:
-    """None if no class has an IoU; such a trial fails."""
+    """Return the report of an epoch; None if no class has an IoU, in which case the trial fails."""
     try:
         return result.report
     except ValueError:
@@ -193,7 +212,7 @@ def _figure(result: EpochResult, name: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """As it would stand in YAML: null, true, [192, 256]."""
+    """Write a value as in YAML: null, true, [192, 256]."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""`sweeps.reporting.mlflow_view`: what MLflow shows of a record. Real Optuna and real MLflow, both on SQLite."""
+"""`sweeps.reporting.mlflow_view`: the runs in MLflow for a record. Real Optuna and real MLflow, both on SQLite."""
 
 import json
 import math
@@ -107,7 +107,7 @@ def test_pareto_and_recommended_are_searchable_and_follow_the_front(uri, storage
     assert numbers(uri, "tags.recommended = 'true'") == [1]
 
 
-def test_a_failed_trial_says_why_and_a_confirming_one_of_what(uri, storage):
+def test_a_failed_trial_shows_its_reason_and_a_confirmation_run_the_trial_it_repeats(uri, storage):
     Sweep(storage).run().tracking(uri).sync()
     (failed,) = runs(uri, "attributes.status = 'FAILED'")
     assert failed.data.tags["trial"] == "4"
@@ -135,7 +135,7 @@ def test_a_stopped_trial_has_finished_but_is_no_candidate(uri, storage):
     assert numbers(uri, "tags.epochs != '3' and tags.state != 'FAIL'") == [5]
 
 
-def test_epochs_follow_a_trial_as_it_trains(uri, storage):
+def test_the_epochs_tag_is_updated_while_a_trial_trains(uri, storage):
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
     number = sweep.begin("baseline", "mcce")
@@ -145,7 +145,7 @@ def test_epochs_follow_a_trial_as_it_trains(uri, storage):
         assert runs(uri, "tags.trial = '0'")[0].data.tags["epochs"] == str(epoch)
 
 
-def test_the_note_says_what_was_spent_and_what_full_length_would_have_cost(uri, storage):
+def test_the_note_states_the_epochs_spent_and_those_of_full_length_trials(uri, storage):
     Sweep(storage).run().tracking(uri).sync()
     note = parent(uri).data.tags["mlflow.note.content"]
     # 5 trials of 3 epochs and 2 of 1 epoch
@@ -153,7 +153,7 @@ def test_the_note_says_what_was_spent_and_what_full_length_would_have_cost(uri, 
     assert f"\n\n{spent}\n\n" in note
 
 
-def test_progress_is_in_the_order_of_epochs_spent_whatever_the_clock_said(uri, storage, tmp_path):
+def test_progress_follows_the_epochs_spent_and_not_the_clock(uri, storage, tmp_path):
     sweep = Sweep(storage)
     values = {0: (0.5, 0.1), 1: (0.4, 0.3), 2: (0.6, 0.05)}
     for number, (miou, worst) in values.items():
@@ -167,7 +167,7 @@ def test_progress_is_in_the_order_of_epochs_spent_whatever_the_clock_said(uri, s
     sweep.end(stopped, PRUNED, OUTDONE)
     sweep.train(1, *values[1], epochs=[2, 3])
     sweep.end(1)
-    with sqlite3.connect(storage.removeprefix("sqlite:///")) as store:  # summer time ends, or a clock is corrected
+    with sqlite3.connect(storage.removeprefix("sqlite:///")) as store:  # as when daylight saving time ends
         clock = {2: "2026-01-01 12:00:00", 0: "2026-01-01 11:00:00", 1: "2026-01-01 11:30:00"}
         for number, time_ in clock.items():
             changed = store.execute("update trials set datetime_complete = ? where number = ?", (time_, number))
@@ -178,7 +178,7 @@ def test_progress_is_in_the_order_of_epochs_spent_whatever_the_clock_said(uri, s
     steps = history(uri, parent(uri), "hypervolume")
     assert [step for step, _, _ in steps] == [1, 2, 3]
     assert [value for _, value, _ in steps] == pytest.approx([hypervolume(points, (0, 0)) for points in ended])
-    assert len({time for _, _, time in steps}) == 1  # the latest so far, never back
+    assert len({time for _, _, time in steps}) == 1  # the latest time so far; times never go back
     assert [(step, value) for step, value, _ in history(uri, parent(uri), "epochs_spent")] == [(1, 6), (2, 8), (3, 10)]
 
 
@@ -204,7 +204,7 @@ def test_the_files_of_a_sweep(uri, storage, tmp_path):
     sweep = Sweep(storage).run()
     best = tmp_path / "best.yaml"
     tracking = sweep.tracking(uri, best_path=best)
-    tracking.sync()  # it is written at the end, so at first it is not there
+    tracking.sync()  # `best.yaml` is written at the end, so it does not exist yet
     best.write_text("trial: {t: 1.0}\n")
     tracking.sweep_ended("FINISHED")
     client, run = connect(uri), parent(uri)
@@ -216,19 +216,19 @@ def test_the_files_of_a_sweep(uri, storage, tmp_path):
     environment = json.loads(artifact(uri, "environment.json"))
     assert environment["packages"]["torch"] == "2.6"
     page = artifact(uri, "front.html")
-    assert "<script src=" not in page  # it shows without a network
+    assert "<script src=" not in page  # the page works without a network
     assert "95% interval" in page
     assert "`t=1`" in run.data.tags["mlflow.note.content"]
     assert "| rider " in run.data.tags["mlflow.note.content"]
 
 
 def test_the_front_is_a_table_in_mlflow(uri, storage, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # `load_table` looks nowhere else
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # `load_table` reads only this variable
     sweep = Sweep(storage).run()
     sweep.tracking(uri).sync()
     run = parent(uri)
     table = connect(uri).load_table(run.info.experiment_id, "front.json", [run.info.run_id])
-    assert list(table["number"]) == [3, 2, 0, 1, 5]  # the front first, by mIoU, and last what was stopped
+    assert list(table["number"]) == [3, 2, 0, 1, 5]  # the front by falling mIoU, the others, then stopped trials
     assert list(table["state"]) == ["complete"] * 4 + ["stopped"]
     assert list(table["epochs"]) == [3, 3, 3, 3, 1]
     assert list(table["on_front"]) == [True, True, False, False, False]
@@ -236,11 +236,11 @@ def test_the_front_is_a_table_in_mlflow(uri, storage, monkeypatch):
     assert list(table["worst_class"]) == ["rider"] * 5
     assert table["worst_iou"].tolist() == pytest.approx([0.12, 0.30, 0.10, 0.08, 0.30])
     assert list(table["loss"]) == ["class_tilt", "class_tilt", "mcce", "class_tilt", "class_tilt"]
-    assert np.isnan(table["t"][2])  # a baseline was not searched
+    assert np.isnan(table["t"][2])  # a baseline has no searched parameters
     assert {"miou", "std_iou", "bottom25_iou", "label", "role"} <= set(table.columns)
 
 
-def test_a_trial_without_any_class_is_shown_and_does_not_hide_the_others(uri, storage):
+def test_a_trial_without_any_class_iou_is_shown_and_does_not_hide_the_others(uri, storage):
     sweep = Sweep(storage)
     nothing = EpochResult(1, math.inf, 0.1, (math.nan,) * 4, {}, None, 2.0, 0.5)
     sweep.record.add_epoch(sweep.begin("baseline", "mcce"), nothing, 1.0)
@@ -254,6 +254,6 @@ def test_a_trial_without_any_class_is_shown_and_does_not_hide_the_others(uri, st
     (failed,) = runs(uri, "attributes.status = 'FAILED'")
     assert failed.data.metrics == {"lr": 0.1, "seconds": 2.5}
     read = Mirror(SweepView(sweep.outcome, NAMES), uri, EXPERIMENT)
-    assert read.runs[0].marks == {("seconds", 1)}  # known to be there, so not even tried again
+    assert read.runs[0].marks == {("seconds", 1)}  # known to be written, so not written again
     assert read.runs[1].marks == {("seconds", epoch) for epoch in (1, 2, 3)}
     assert numbers(uri, "tags.pareto = 'true'") == [1]
