@@ -1,4 +1,4 @@
-"""One sweep in one MLflow store: what is there is compared with what should be, and the difference is written."""
+"""One sweep in one MLflow store: compares what the store holds with a `SweepView` and writes the difference."""
 
 import contextlib
 import getpass
@@ -21,27 +21,30 @@ from sweeps.reporting.front import front_table, save_front
 from sweeps.reporting.mlflow_view import RunView, SweepView
 from sweeps.storage.optuna_store import sqlite_file
 
-SWEEP = -1  # where the others have the number of a trial
-BATCH = 900  # MLflow takes at most 1000 metrics, parameters and tags at a time
+SWEEP = -1  # key of the sweep's own run in `Mirror.runs`; the other keys are trial numbers
+BATCH = 900  # metrics per call; MLflow accepts at most 1000 metrics, parameters and tags in one call
 ENDED = ("FINISHED", "FAILED", "KILLED")
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens as one for training, not for prompts
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI then opens the training view, not the prompt view
 SOURCE = {"mlflow.source.name": "sweeps/run.py", "mlflow.source.type": "LOCAL"}
 
 
 @dataclass
 class Shown:
-    """What a run in MLflow is known to hold."""
+    """The content of one MLflow run, as far as this process has read or written it."""
 
     run_id: str
     status: str
     tags: dict[str, str]
     params: set[str]
     marks: set[tuple[str, int]]
-    """The steps that were written; see `Step.mark`."""
+    """The marks of the steps that MLflow holds, see `Step.mark`."""
 
 
 class Mirror:
-    """Reads the store once, then remembers what it wrote. Raises whatever MLflow raises, and is then of no more use."""
+    """Reads the runs of one sweep from MLflow once, then remembers every write.
+
+    All methods raise whatever MLflow raises. After an exception, discard the object.
+    """
 
     def __init__(self, view: SweepView, uri: str, experiment: str) -> None:
         self.client = connect(uri)
@@ -51,16 +54,22 @@ class Mirror:
             if found is None
             else found.experiment_id
         )
-        self.next_drawing = 0.0  # a picture takes a second: at once at first, then for a tenth of the time at most
+        self.next_drawing = 0.0  # on the monotonic clock; a drawing takes about 1 s, all at most 10% of the time
         self.runs: dict[int, Shown] = {}
         for run in self._find(view.identity):
             trial = run.data.tags.get("trial")
-            if trial is None or trial.isdecimal():  # tags can be edited in the UI
+            if trial is None or trial.isdecimal():  # skips a tag that somebody edited in the UI
                 shown = Shown(run.info.run_id, run.info.status, run.data.tags, set(run.data.params), self._marks(run))
                 self.runs.setdefault(SWEEP if trial is None else int(trial), shown)
 
     def show(self, view: SweepView, status: str | None, best_path: Path | None) -> None:
-        """Bring all up to date. `status`: of the sweep's run; None: as the record tells, or how it was interrupted."""
+        """Write everything that differs: all runs, their status and the files.
+
+        Args:
+            view: the state to show.
+            status: of the sweep's run. None: as in the record, but an interrupted sweep keeps its status in MLflow.
+            best_path: the exported configuration; uploaded if the file exists.
+        """
         sweep = view.sweep()
         self._write(SWEEP, sweep)
         for number in range(len(view.trials)):
@@ -71,12 +80,13 @@ class Mirror:
         self._upload(view, best_path)
 
     def show_trial(self, view: SweepView, number: int) -> None:
+        """Write everything that differs in the run of one trial."""
         trial = view.trial(number)
         self._write(number, trial)
         self._set_status(number, trial.status, trial.ended)
 
     def _find(self, identity: dict[str, str]) -> list[Any]:
-        """All runs of the sweep, from the oldest."""
+        """Return all runs of the sweep, the oldest first."""
         runs, token = [], None
         while token != "":
             query = f"tags.begun = '{identity['begun']}'"
@@ -91,7 +101,7 @@ class Mirror:
         return {(metric.key, metric.step) for metric in history}
 
     def _write(self, number: int, view: RunView) -> None:
-        """Create the run if need be; then tags, parameters and metrics in one call, unless there are very many."""
+        """Create the run if it is missing, then write what differs in one call (several for over `BATCH` metrics)."""
         from mlflow.entities import Metric, Param, RunTag
 
         run = self.runs.get(number) or self._create(number, view)
@@ -130,7 +140,7 @@ class Mirror:
         run.status = status
 
     def _upload(self, view: SweepView, best_path: Path | None) -> None:
-        """The files of the sweep's run, as far as their source has changed."""
+        """Upload those files of the sweep's run whose source has changed."""
         plan = asdict(view.plan)
         self._upload_files("setup", json.dumps(plan), lambda folder: self._write_setup(plan, folder))
         began = time.monotonic()
@@ -143,7 +153,7 @@ class Mirror:
             self._upload_files("best", best.hex(), lambda folder: (folder / best_path.name).write_bytes(best))
 
     def _write_setup(self, plan: dict[str, Any], folder: Path) -> None:
-        """What the sweep started from; the data set is also named the way that MLflow lists data sets."""
+        """Write the environment and the search space into `folder`, and log the data set as an MLflow input."""
         from mlflow.entities import Dataset, DatasetInput
 
         about = {"python": platform.python_version(), "platform": platform.platform(), "packages": plan["versions"]}
@@ -154,7 +164,7 @@ class Mirror:
         self.client.log_inputs(self.runs[SWEEP].run_id, [DatasetInput(dataset)])
 
     def _upload_files(self, what: str, source: str, write: Callable[[Path], object]) -> None:
-        """Upload what is written into a folder, unless a tag says that this was done before, from the same source."""
+        """Upload the files that `write` creates, unless a tag shows that files from the same `source` are there."""
         run, tag, digest = self.runs[SWEEP], f"digest.{what}", sha256(source.encode()).hexdigest()[:16]
         if run.tags.get(tag) == digest:
             return
@@ -166,42 +176,48 @@ class Mirror:
 
 
 def connect(uri: str) -> Any:
-    """An `MlflowClient` that gives up soon, says little and keeps what it learns to itself.
+    """Return an `MlflowClient` with short timeouts, without log output and without telemetry.
 
-    MLflow is imported only here: that takes seconds, which `--help` need not wait for. What the user's environment
-    says about it stands.
+    Environment variables that the user has set take precedence. MLflow is imported only inside functions: the import
+    takes seconds, and `--help` must not wait for it.
+
+    Raises:
+        OSError, SQLAlchemyError: the database of `uri` cannot be opened.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's own: 7, which takes minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; MLflow's own: 120
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's default 7 takes minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; MLflow's default: 120
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are raised as well, and that is enough
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are also raised as exceptions
     _open_database(uri)
     return MlflowClient(uri)
 
 
 def artifact_location(uri: str) -> str | None:
-    """Where a new experiment keeps its files: `mlartifacts` beside an SQLite store; a server decides for itself."""
+    """Return where a new experiment keeps its files: `mlartifacts` next to an SQLite store; None: MLflow decides."""
     file = sqlite_file(uri)
     return None if file is None else (file.absolute().parent / "mlartifacts").as_uri()
 
 
 def _make_database(file: Path) -> None:
-    """Make an SQLite store elsewhere and put it in its place whole: two sweeps that made it at once would spoil it."""
+    """Create an SQLite store elsewhere, then link it into place: two sweeps that create one file would corrupt it."""
     from mlflow import MlflowClient
 
     with TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
         made = Path(folder, file.name)
         MlflowClient(f"sqlite:///{made}").search_experiments()
-        with contextlib.suppress(OSError):  # another was quicker; or there are no links, and MLflow makes it
+        with contextlib.suppress(OSError):  # another sweep was faster; or without hard links, MLflow creates the file
             os.link(made, file)
 
 
 def _open_database(uri: str) -> None:
-    """Raise at once if `uri` is of a database that cannot be opened; MLflow would try for two minutes."""
+    """Create an SQLite store if it is missing, and raise at once if a database cannot be opened.
+
+    MLflow would retry for two minutes. A `uri` that is not a database is ignored.
+    """
     from mlflow.store.db.db_types import DATABASE_ENGINES
     from sqlalchemy import create_engine
 
@@ -223,7 +239,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
-        return "unknown"  # a container may run as a number without a name
+        return "unknown"  # a container may run under a user id that has no name
 
 
 def _write_front(view: SweepView, table: str, folder: Path) -> None:
