@@ -1,4 +1,4 @@
-"""The trials of a sweep as points of the trade-off, and as a table: what is drawn, shown in MLflow and saved."""
+"""The trials of a sweep as points for the plot of the front, and as a table for MLflow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,13 @@ from tce_core.fairness import FairnessReport
 
 
 def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoint]:
-    """Every candidate and stopped trial, in order of its number: mIoU across, the fairness measure upwards."""
+    """Return one point for each candidate and each stopped trial, in the order of their numbers.
+
+    x is mIoU and y is the fairness measure. Trials that failed or still run have no point.
+    """
     front = {trial.number for trial in outcome.front()}
     choice = outcome.choose()
-    across, upwards = outcome.objectives.pair
+    x_measure, y_measure = outcome.objectives.pair
     points = []
     for trial in _drawn(outcome):
         report, intervals = trial.last.report, trial.last.intervals
@@ -31,24 +34,24 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 number=trial.number,
                 role="baseline" if trial.role == "baseline" else "search",
                 label=trial.label,
-                x=across.value(report),
-                y=upwards.value(report),
+                x=x_measure.value(report),
+                y=y_measure.value(report),
                 on_front=trial.number in front,
                 recommended=choice is not None and trial.number == choice.trial.number,
                 stopped=trial.stopped,
                 details=details,
-                interval_x=intervals.get(across.name),
-                interval_y=intervals.get(upwards.name),
+                interval_x=intervals.get(x_measure.name),
+                interval_y=intervals.get(y_measure.name),
             )
         )
     return points
 
 
 def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[Any]]:
-    """The trials as `columns` and rows of `data`; absent is None.
+    """Return the trials as `columns` (names) and `data` (rows); a missing value is None.
 
-    First the front, then the other candidates, then those that were stopped, each part by falling mIoU. `epochs` says
-    after how many a trial was measured.
+    The front comes first, then the other candidates, then stopped trials, each group in order of falling mIoU. The
+    measures of a trial are those after `epochs` epochs.
     """
     front = {trial.number for trial in outcome.front()}
     choice = outcome.choose()
@@ -61,7 +64,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
         row = {
             "number": trial.number,
             "label": trial.label,
-            **measures(report),  # what is compared comes into view first: MLflow shows five columns at a time
+            **measures(report),  # far left, because MLflow shows five columns at a time
             "worst_class": class_names[report.worst_class],
             "on_front": trial.number in front,
             "recommended": choice is not None and trial.number == choice.trial.number,
@@ -75,25 +78,25 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
 
 
 def measures(report: FairnessReport) -> dict[str, float]:
-    """Every measure by name, mIoU first."""
+    """Return the values of all `MEASURES` by name, mIoU first."""
     return {name: MEASURES[name].value(report) for name in sorted(MEASURES, key=lambda name: name != "miou")}
 
 
 def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:
-    """Draw the front as `front.html`, interactive and complete in itself, and as `front.png`."""
+    """Draw the front into `folder`: `front.html` (interactive, needs no other file or network) and `front.png`."""
     points, fairness = front_points(outcome, class_names), outcome.objectives.fairness
     title, y_name, y_minimize = outcome.record.plan.name, fairness.title, not fairness.maximize
     figure = front_figure(points, title, y_name=y_name, y_minimize=y_minimize)
-    figure.update_layout(width=None, height=None, autosize=True)  # as large as the window, or the pane in MLflow
+    figure.update_layout(width=None, height=None, autosize=True)  # fills the window or MLflow's pane
     figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front", default_height="95vh")
     save_front_png(points, folder / "front.png", title, y_name=y_name, y_minimize=y_minimize)
 
 
 def _drawn(outcome: Outcome) -> list[TrialRecord]:
-    """The candidates, and the trials that were stopped before they could become one."""
+    """Return the candidates and the stopped trials."""
     return [trial for trial in outcome.record.trials("baseline", "search") if trial.complete or trial.stopped]
 
 
 def _settings(trial: TrialRecord) -> dict[str, Any]:
-    """What sets the trial apart: for a baseline, which has no searched parameters, its loss."""
+    """Return the searched parameters of a trial; for a baseline, which has none, its loss."""
     return trial.params or {"loss": trial.config["loss"]}

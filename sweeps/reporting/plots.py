@@ -1,7 +1,7 @@
-"""The trade-off, drawn: every trial, the front, the baselines, the recommended point, and what was stopped early.
+"""The plot of the trade-off: all trials, the front, the baselines, the recommended trial and the stopped trials.
 
-One picture, two media: `front_figure` is interactive (plotly), `save_front_png` is for print (matplotlib). What is
-drawn where is worked out once, in plain numbers, for both.
+`front_figure` draws it with plotly (interactive), `save_front_png` with matplotlib (for print). Both use the same
+positions, which helper functions compute as plain numbers.
 """
 
 import math
@@ -18,22 +18,22 @@ from matplotlib.figure import Figure
 
 from sweeps.reporting.labels import Spot, place_labels, points_along
 
-# Okabe and Ito's colours, which stay apart under every common colour blindness.
+# The colours of Okabe and Ito: people with any common colour blindness can tell them apart.
 GREY, BLUE, VERMILLION, BLACK = "#999999", "#0072B2", "#D55E00", "#000000"
 BASELINES = [("square", "#009E73"), ("diamond", "#CC79A7"), ("triangle-up", "#E69F00"), ("triangle-down", BLACK)]
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "star": "*"}
 FONT = 11
 PIXELS = 4 / 3  # CSS pixels in a typographic point
-WIDTH, HEIGHT = 1000, 680  # of the whole figure, in CSS pixels (plotly) or hundredths of an inch (matplotlib)
+WIDTH, HEIGHT = 1000, 680  # whole figure, in CSS pixels (plotly) or 1/100 inch (matplotlib)
 MARGIN = {"l": 90, "r": 30, "t": 60, "b": 140}
 
 Limits = tuple[float, float]
-Polyline = tuple[list[float], list[float]]  # x and y; NaN lifts the pen
+Polyline = tuple[list[float], list[float]]  # x and y of the vertices; NaN interrupts the line
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One trial as the picture needs it. `x` is better when higher; both objectives are fractions in [0, 1]."""
+    """One trial in the plot. Both objectives are fractions in [0, 1]; a higher `x` is better."""
 
     number: int
     role: Literal["search", "baseline"]
@@ -43,12 +43,13 @@ class FrontPoint:
     on_front: bool = False
     recommended: bool = False
     details: Mapping[str, str] = field(default_factory=dict)
-    """What the interactive picture shows under the pointer, line by line."""
+    """Names and values that the interactive plot shows under the pointer, one per line."""
     interval_x: tuple[float, float] | None = None
+    """Lower and upper end of the 95% confidence interval of `x`, if it was computed."""
     interval_y: tuple[float, float] | None = None
-    """Lower and upper end of the 95% confidence interval, as of `interval_x`."""
+    """Lower and upper end of the 95% confidence interval of `y`."""
     stopped: bool = False
-    """Before its full budget: it is no candidate, and is shown by what it measured last."""
+    """The trial was stopped before its full budget: `x` and `y` are its last values, and it is not a candidate."""
 
 
 def front_figure(
@@ -58,7 +59,7 @@ def front_figure(
     y_name: str = "worst-class IoU",
     y_minimize: bool = False,
 ) -> go.Figure:
-    """The interactive picture; points that are not finite are left out, and no points make an empty picture."""
+    """Return an interactive plot of the finite points; it may be empty. `y_minimize`: a lower `y` is better."""
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
@@ -87,7 +88,7 @@ def save_front_png(
     y_name: str = "worst-class IoU",
     y_minimize: bool = False,
 ) -> None:
-    """The same picture as a PNG file of 2000 x 1360 pixels."""
+    """Save the plot of `front_figure` as a PNG file of 2000 x 1360 pixels."""
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
@@ -104,7 +105,7 @@ def save_front_png(
         legend = figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=FONT)
         for entry in legend.get_texts():
             entry.set_parse_math(False)
-    figure.draw_without_rendering()  # only now is it known how large the axes are
+    figure.draw_without_rendering()  # the layout fixes the size of the axes only here
     box = axes.get_window_extent()
     room = box.width * 72 / figure.dpi, box.height * 72 / figure.dpi  # typographic points, like the font
     line = {"arrowstyle": "-", "color": GREY, "shrinkA": 0, "shrinkB": 5}
@@ -121,21 +122,21 @@ class _Layer(NamedTuple):
     symbol: str
     color: str
     size: float  # typographic points
-    hollow: bool = False  # baselines on the same spot can then all be seen
+    hollow: bool = False  # keeps baselines visible that lie on the same spot
     edge: float = 0.0
     opacity: float = 1.0
 
 
 def _layers(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits) -> list[_Layer]:
-    """The groups of markers, from the back to the front; a baseline's shape comes round again when they run out."""
-    dots, baselines = ([p for p in points if p.role == role and not p.stopped] for role in ("search", "baseline"))
+    """Return the groups of markers from back to front. With many baselines, the marker shapes repeat."""
+    trials, baselines = ([p for p in points if p.role == role and not p.stopped] for role in ("search", "baseline"))
     early = [p for p in points if p.stopped]
-    beyond = sum(not (x_limits[0] <= p.x <= x_limits[1] and y_limits[0] <= p.y <= y_limits[1]) for p in early)
-    name = "stopped early" + f" ({beyond} out of view)" * bool(beyond)
+    out_of_view = sum(not (x_limits[0] <= p.x <= x_limits[1] and y_limits[0] <= p.y <= y_limits[1]) for p in early)
+    name = "stopped early" + f" ({out_of_view} out of view)" * bool(out_of_view)
     layers = [
         _Layer(name, early, "circle", GREY, 5, hollow=True, edge=1, opacity=0.7),
-        _Layer("trial", [p for p in dots if not p.on_front], "circle", GREY, 6, opacity=0.6),
-        _Layer("trial on the front", [p for p in dots if p.on_front], "circle", BLUE, 7),
+        _Layer("trial", [p for p in trials if not p.on_front], "circle", GREY, 6, opacity=0.6),
+        _Layer("trial on the front", [p for p in trials if p.on_front], "circle", BLUE, 7),
     ]
     for point, (symbol, color) in zip(baselines, cycle(BASELINES), strict=False):
         layers.append(_Layer(point.label, [point], symbol, color, 9, hollow=True, edge=2))
@@ -144,16 +145,16 @@ def _layers(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits) ->
 
 
 def _lines(points: Sequence[FrontPoint], curve: Polyline) -> list[tuple[str, str, Polyline]]:
-    """Name, colour and course of the lines behind the markers."""
+    """Return name, colour and vertices of the lines behind the markers."""
     lines = [("95% interval", GREY, _bars(points)), ("Pareto front", BLUE, curve)]
     return [line for line in lines if line[2][0]]
 
 
 def _limits(points: Sequence[FrontPoint]) -> tuple[Limits, Limits]:
-    """The ranges of the two axes: all points and intervals, with room around them.
+    """Return the ranges of the two axes, with some room around the points and intervals that they show.
 
-    Trials that were stopped after few epochs may lie far from the others. So that these are not squeezed into a corner,
-    an axis is lengthened for the stopped ones to either side by what it spans without them, and no further.
+    All points are shown except far stopped ones, which would squeeze the others into a corner: for stopped trials an
+    axis grows on each side by at most its length without them.
     """
 
     def limits(values: list[float], early: list[float]) -> Limits:
@@ -171,9 +172,9 @@ def _limits(points: Sequence[FrontPoint]) -> tuple[Limits, Limits]:
 
 
 def _staircase(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits, y_minimize: bool) -> Polyline:
-    """The border of what the front dominates, from edge to edge of the picture.
+    """Return the border of the region that the front dominates, from edge to edge of the plot.
 
-    Between two front points it keeps the *worse* of the two in each objective: no trial has reached beyond it.
+    Between two front points the border keeps the *worse* value of each objective: no candidate lies beyond it.
     """
     front = sorted({(p.x, p.y) for p in points if p.on_front})
     if not front:
@@ -186,7 +187,7 @@ def _staircase(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits,
 
 
 def _bars(points: Sequence[FrontPoint]) -> Polyline:
-    """The intervals as lines from end to end: a percentile interval need not hold its point, so no plus and minus."""
+    """Return the intervals as lines from end to end, not as error bars: an interval may not contain its point."""
     shown = [p for p in points if p.on_front or p.recommended or _is_baseline(p)]
     ends = [(x, p.y) for p in shown if p.interval_x for x in (*p.interval_x, math.nan)]
     ends += [(p.x, y) for p in shown if p.interval_y for y in (*p.interval_y, math.nan)]
@@ -196,13 +197,13 @@ def _bars(points: Sequence[FrontPoint]) -> Polyline:
 def _labels(
     points: Sequence[FrontPoint], curve: Polyline, x_limits: Limits, y_limits: Limits, room: Spot, font: float
 ) -> list[tuple[str, Spot, Spot]]:
-    """Text, point and offset of each label, the recommended first; `room` is the size of the axes, as `font`."""
+    """Return text, point and offset of each label, the recommended first. `room`: the size of the axes."""
 
     def place(x: float, y: float) -> Spot:
         across, up = (x - x_limits[0]) / (x_limits[1] - x_limits[0]), (y - y_limits[0]) / (y_limits[1] - y_limits[0])
         return across * room[0], up * room[1]
 
-    names: dict[Spot, list[str]] = {}  # points on the same spot share a label
+    names: dict[Spot, list[str]] = {}  # points on the same spot share one label
     for point in sorted(points, key=lambda p: not p.recommended):
         if point.recommended or _is_baseline(point):
             names.setdefault((point.x, point.y), []).append(point.label)
@@ -214,7 +215,7 @@ def _labels(
 
 
 def _is_baseline(point: FrontPoint) -> bool:
-    """To be compared with: one that was stopped is not."""
+    """Return whether the point is a baseline to compare with; a stopped one is not."""
     return point.role == "baseline" and not point.stopped
 
 
@@ -243,7 +244,7 @@ def _plotly_layout(title: str, x_title: str, y_title: str) -> go.Layout:
 
 
 def _matplotlib_axes(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
-    """A figure of its own, without pyplot: nothing is registered anywhere, so it may be drawn in any thread."""
+    """Return a figure that does not use pyplot: it has no global state, so any thread may draw it."""
     figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=FONT + 4, parse_math=False)

@@ -1,4 +1,4 @@
-"""`sweeps.reporting.front`: the points of the picture."""
+"""`sweeps.reporting.front`: the points of the plot and the empty table."""
 
 import pytest
 
@@ -6,12 +6,12 @@ from sweeps.reporting.front import front_points, front_table
 from tests.sweeps.shown import NAMES, OUTDONE, Sweep
 
 
-def test_points_of_the_picture(storage):
+def test_points_of_the_plot(storage):
     sweep = Sweep(storage)
     assert front_points(sweep.outcome, NAMES) == []
     assert front_table(sweep.outcome, NAMES) == {"columns": [], "data": []}
     points = front_points(sweep.run().outcome, NAMES)
-    assert [point.number for point in points] == [0, 1, 2, 3, 5]  # neither the failed nor the confirming trial
+    assert [point.number for point in points] == [0, 1, 2, 3, 5]  # without the failed trial and the confirmation run
     assert [point.role for point in points] == ["baseline", "search", "search", "search", "search"]
     assert [point.on_front for point in points] == [False, False, True, True, False]
     assert [point.recommended for point in points] == [False, False, True, False, False]

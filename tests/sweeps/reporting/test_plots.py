@@ -1,4 +1,4 @@
-"""`sweeps.reporting.plots` and `sweeps.reporting.labels`: what is drawn where, and that both media draw it."""
+"""`sweeps.reporting.plots` and `sweeps.reporting.labels`: layers, positions and labels of the plot, in both formats."""
 
 import math
 import sys
@@ -35,25 +35,27 @@ def traces(figure):
     return {trace.name: trace for trace in figure.data}
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(grids, st.booleans())
 def test_the_staircase_bounds_exactly_what_is_dominated(spots, y_minimize):
     x, y = _staircase(trials(spots, y_minimize), LIMITS, LIMITS, y_minimize)
-    assert all(a == b or c == d for a, b, c, d in zip(x, x[1:], y, y[1:], strict=False))  # upright and level steps only
-    assert (x[0], y[-1]) == (LIMITS[0], LIMITS[1] if y_minimize else LIMITS[0])  # from edge to edge
+    assert all(
+        a == b or c == d for a, b, c, d in zip(x, x[1:], y, y[1:], strict=False)
+    )  # only vertical and horizontal steps
+    assert (x[0], y[-1]) == (LIMITS[0], LIMITS[1] if y_minimize else LIMITS[0])  # starts and ends at the edges
     for column in np.arange(-0.5, 6.0):
         reached = [b for a, b in spots if a > column]
         levels = [b for a, c, b, d in zip(x, x[1:], y, y[1:], strict=False) if b == d and a < column < c]
         assert levels == ([min(reached) if y_minimize else max(reached)] if reached else [])
 
 
-def test_every_group_is_drawn_and_explained():
+def test_every_group_is_drawn_and_in_the_legend():
     figure = front_figure(sweep(), title="camvid", y_name="worst IoU")
     drawn = traces(figure)
     groups = "95% interval", "Pareto front", "trial", "trial on the front", "MCCE", "focal", "dice", "recommended"
     assert tuple(drawn) == groups
     assert len({drawn[name].marker.symbol for name in ("MCCE", "focal", "dice")}) == 3
-    assert list(drawn["trial"].x) == [0.4]  # the crashed one is nowhere
+    assert list(drawn["trial"].x) == [0.4]  # a crashed trial is not drawn
     assert "star" in drawn["recommended"].marker.symbol
     assert figure.layout.title.text == "camvid"
     assert "fraction, higher is better" in figure.layout.xaxis.title.text
@@ -63,17 +65,17 @@ def test_every_group_is_drawn_and_explained():
     )
 
 
-def test_what_the_pointer_shows():
+def test_the_text_under_the_pointer():
     (text,) = traces(front_figure(sweep(), title="camvid"))["recommended"].hovertext
     assert text.split("<br>") == [
-        "<b>trial 3</b> class_tilt t=1 &lt;b&gt;$x$",  # a name is text, never markup
+        "<b>trial 3</b> class_tilt t=1 &lt;b&gt;$x$",  # a label is text and not markup
         "mIoU 0.5300 [0.5100, 0.5400]",
         "worst-class IoU 0.0600 [0.0000, 0.0500]",
         "epochs: 12",
     ]
 
 
-def test_an_interval_that_misses_its_point_is_drawn_as_it_is():
+def test_an_interval_that_does_not_contain_its_point_is_drawn_unchanged():
     bars = traces(front_figure(sweep(), title=""))["95% interval"]
     np.testing.assert_array_equal(bars.x, [0.51, 0.54, np.nan, 0.53, 0.53, 0.53])
     np.testing.assert_array_equal(bars.y, [0.06, 0.06, 0.06, 0.0, 0.05, np.nan])
@@ -109,7 +111,7 @@ def stopped(x, y, role="search", number=9):
     return FrontPoint(number, role, f"#{number}", x, y, stopped=True, details=details, **intervals)
 
 
-def test_stopped_trials_are_small_faint_hollow_and_say_their_epochs():
+def test_stopped_trials_are_small_faint_and_hollow_and_show_their_epochs():
     figure = front_figure([*sweep(), stopped(0.45, 0.03), stopped(0.42, 0.02, "baseline", 10)], title="")
     drawn = traces(figure)
     dots = drawn["stopped early"]
@@ -121,7 +123,7 @@ def test_stopped_trials_are_small_faint_hollow_and_say_their_epochs():
     assert dots.marker.opacity < 1
     assert "epochs: 2 of 7" in dots.hovertext[0].split("<br>")
     assert figure.data[2] == dots  # behind all other markers
-    assert "#10" not in drawn  # a baseline that was stopped is nothing to compare with
+    assert "#10" not in drawn  # a stopped baseline is not one to compare with
     assert not any("#" in annotation.text for annotation in figure.layout.annotations)
 
 
@@ -138,9 +140,9 @@ def test_far_stopped_trials_leave_half_of_each_axis_to_the_others_and_are_counte
     (left, right), bottom = figure.layout.xaxis.range, figure.layout.yaxis.range[0]
     assert far.x < left < near.x
     assert low.y < bottom
-    assert right - left < 1.16 * 2 * (0.54 - 0.4) + 1e-9  # with the room at the ends
+    assert right - left < 1.16 * 2 * (0.54 - 0.4) + 1e-9  # 1.16: the room at both ends
     dots = traces(figure)["stopped early (2 out of view)"]
-    assert list(dots.x) == [near.x, far.x, low.x]  # zooming out shows them
+    assert list(dots.x) == [near.x, far.x, low.x]  # zooming out shows all three
 
 
 def test_a_single_complete_trial_is_shown_with_the_stopped_ones_around_it():
@@ -162,13 +164,13 @@ def test_labels_do_not_collide_and_stay_inside(anchors):
         assert abs(x - u) >= w + p or abs(y - v) >= h + q - 1e-9
 
 
-def test_a_label_avoids_what_is_already_there():
+def test_a_label_avoids_obstacles():
     above = [(400.0 + dx, 219.0) for dx in range(-20, 21, 4)]
     ((_, up),) = place_labels([(400, 200)], ["MCCE"], above, room=(800, 400), font=11)
     assert up <= 0
 
 
-def test_points_along_a_line_are_close_and_end_where_it_ends():
+def test_points_along_a_line_are_close_and_include_its_vertices():
     points = points_along([(0, 0), (10, 0), (10, 4)], step=3)
     assert (points[0], points[-1]) == ((0, 0), (10, 4))
     assert (10, 0) in points
