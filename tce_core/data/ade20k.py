@@ -1,4 +1,4 @@
-"""ADE20K in its scene-parsing edition: 150 classes named in objectInfo150.txt, and 0 for everything else."""
+"""ADE20K for scene parsing: `objectInfo150.txt` names 150 classes; label 0 is everything else and becomes void."""
 
 import colorsys
 from pathlib import Path
@@ -12,9 +12,13 @@ GOLDEN_RATIO = 0.618033988749895
 
 
 def find(source: Path) -> Layout:
-    """The layout of ``source``: ``{images,annotations}/{training,validation}`` and ``objectInfo150.txt``.
+    """Find the files of `{images,annotations}/{training,validation}` and read the classes of `objectInfo150.txt`.
 
-    Raises UserError for what is missing, unmatched or malformed.
+    Args:
+        source: the folder of the raw data set.
+
+    Raises:
+        UserError: something is missing or malformed, or an image and a mask do not match.
     """
     classes = read_classes(require_folder(source) / "objectInfo150.txt")
     splits = {}
@@ -25,10 +29,13 @@ def find(source: Path) -> Layout:
 
 
 def read_classes(path: Path) -> tuple[ClassInfo, ...]:
-    """The classes in an objectInfo150.txt: tab-separated columns under a heading, the index and then names last.
+    """Read the classes of an `objectInfo150.txt`.
 
-    A class takes the first of its names, ``building`` of ``building, edifice``. Raises UserError, naming the line,
-    unless the indices count up from 1.
+    The file has tab-separated columns under a heading: the first column is the index of a class, the last one holds
+    its names. A class takes its first name, such as `building` from `building, edifice`.
+
+    Raises:
+        UserError: the file cannot be read, or its indices do not count up from 1; the message names the line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -44,7 +51,7 @@ def read_classes(path: Path) -> tuple[ClassInfo, ...]:
 
 
 def _color(index: int) -> tuple[int, int, int]:
-    # Steps of the golden ratio around the colour wheel keep neighbouring ids apart, however many there are.
+    # Steps of the golden ratio around the colour wheel give neighbouring ids different hues, for any number of ids.
     value, saturation = (0.95, 0.7, 0.5)[index % 3], (0.85, 0.55)[index % 2]
     red, green, blue = colorsys.hsv_to_rgb(index * GOLDEN_RATIO % 1, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -1,4 +1,4 @@
-"""The data set that a command names: the built-in `streets`, or a folder of Arrow files."""
+"""Open the data set that a command names: the built-in `streets` or a folder of Arrow files."""
 
 from pathlib import Path
 
@@ -9,15 +9,19 @@ BUILT_IN = "streets"
 
 
 def built_in_path() -> Path:
-    """Where `streets` is kept, below the working directory."""
+    """Return the folder of `streets`: `data/streets`, relative to the working directory."""
     return Path("data", BUILT_IN)
 
 
 def resolve_dataset(name: str) -> Dataset:
-    """Open a data set; `streets` is made under `data/` on first use.
+    """Open a data set by its name, and check that every class has a training pixel.
+
+    Args:
+        name: the path of a folder of Arrow files, or `streets`. If the working directory has no folder `streets`, this
+            means the built-in data set in `data/streets`, which is made on first use.
 
     Raises:
-        UserError: no such folder, not a data set, or a class without a training pixel.
+        UserError: there is no such folder, it is not a data set, or a class has no training pixel.
     """
     path = Path(name) if name != BUILT_IN or Path(name).is_dir() else built_in_path()
     if path == built_in_path() and not path.exists():

@@ -1,4 +1,4 @@
-"""Cityscapes: leftImg8bit and gtFine, 19 classes picked from 34 label ids, everything else void."""
+"""Cityscapes: the folders leftImg8bit and gtFine, with 19 of the 34 label ids as classes; the others become void."""
 
 from pathlib import Path
 
@@ -9,9 +9,9 @@ from tce_core.errors import UserError
 
 IMAGE_SUFFIX = "_leftImg8bit.png"
 MASK_SUFFIX = "_gtFine_labelIds.png"
-NUM_LABEL_IDS = 34  # the ids 0..33; a licence plate, -1, is stored as 255
+NUM_LABEL_IDS = 34  # the ids 0..33; the id -1 (licence plate) is stored as 255
 
-# Label id in the masks, class name, colour; the classes' own ids are the places in this table.
+# Label id in the masks, class name, colour. The id of a class is its position in this table.
 CLASSES = (
     (7, "road", (128, 64, 128)),
     (8, "sidewalk", (244, 35, 232)),
@@ -36,9 +36,15 @@ CLASSES = (
 
 
 def find(source: Path) -> Layout:
-    """The layout of ``source``: ``leftImg8bit/SPLIT/CITY/*_leftImg8bit.png``, ``gtFine/SPLIT/CITY/*_labelIds.png``.
+    """Find the files `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` and `gtFine/SPLIT/CITY/*_gtFine_labelIds.png`.
 
-    Only train and val, for the labels of test are not public. Raises UserError for what is missing or unmatched.
+    SPLIT is train and val; the labels of test are not public.
+
+    Args:
+        source: the folder of the raw data set.
+
+    Raises:
+        UserError: a folder is missing, or an image and a mask do not match.
     """
     classes = tuple(ClassInfo(i, name, color) for i, (_, name, color) in enumerate(CLASSES))
     known = dict.fromkeys([*range(NUM_LABEL_IDS), VOID], VOID)

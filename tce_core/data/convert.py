@@ -1,4 +1,4 @@
-"""Convert a raw data set into the Arrow format: ``python -m tce_core.data.convert KIND SOURCE OUT``."""
+"""Convert a raw data set into the Arrow format: `python -m tce_core.data.convert KIND SOURCE OUT`."""
 
 import argparse
 import sys
@@ -20,16 +20,30 @@ from tce_core.data.writer import SplitWriter, new_folder
 from tce_core.errors import UserError
 
 LAYOUTS = {"cityscapes": cityscapes.find, "ade20k": ade20k.find, "camvid": folder.find, "folder": folder.find}
-DECODERS = 4
-AHEAD = 16  # pairs decoded before they are written, which bounds the memory they take
+ABOUT = {
+    "cityscapes": "Cityscapes: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png",
+    "ade20k": "ADE20K: {images,annotations}/{training,validation} and objectInfo150.txt",
+    "camvid": "CamVid, in the layout of `folder`",
+    "folder": "your own data: {train,val[,test]}/{images,masks}/STEM.{jpg,png} and classes.json",
+    "streets": "the built-in procedural data set, which needs no SOURCE",
+}
+THREADS = 4
+AHEAD = 16  # pairs that are decoded ahead of the writer; this bounds the memory
 
 
 def convert(kind: str, source: str | Path, out: str | Path, progress: Progress | None = None) -> Dataset:
-    """Convert the raw data set in folder ``source`` into the new folder ``out`` and open it.
+    """Convert a raw data set and open the result.
 
-    ``kind`` is ``cityscapes``, ``ade20k``, ``camvid`` or ``folder``. Rows are sorted by name, so equal sources give
-    equal fingerprints. Raises UserError for anything wrong in the source, or if ``out`` is taken; ``out`` then
-    stays as it was.
+    Rows are sorted by name, so equal sources give equal fingerprints.
+
+    Args:
+        kind: `cityscapes`, `ade20k`, `camvid` or `folder`.
+        source: the folder of the raw data set.
+        out: the folder to create; an empty one may exist.
+        progress: shows one bar per split.
+
+    Raises:
+        UserError: the kind is unknown, something is wrong in the source, or `out` is taken. `out` stays as it was.
     """
     if kind not in LAYOUTS:
         raise UserError(f"unknown kind of data set {kind!r}; known are {', '.join(LAYOUTS)}")
@@ -47,13 +61,13 @@ def convert(kind: str, source: str | Path, out: str | Path, progress: Progress |
 
 
 def _decoded(pairs: Sequence[Pair], layout: Layout) -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
-    """Decode pairs in their order, a few ahead of the one that is wanted."""
+    """Decode the pairs in threads, at most `AHEAD` ahead, and yield them in their order."""
 
     def read(pair: Pair) -> tuple[Pair, np.ndarray, np.ndarray]:
         return pair, read_image(pair.image), read_mask(pair.mask, layout.labels)
 
     waiting: deque[Future[tuple[Pair, np.ndarray, np.ndarray]]] = deque()
-    with ThreadPoolExecutor(DECODERS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         try:
             for pair in pairs:
                 waiting.append(pool.submit(read, pair))
@@ -62,7 +76,7 @@ def _decoded(pairs: Sequence[Pair], layout: Layout) -> Iterator[tuple[Pair, np.n
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # after an error nobody wants the rest
+            pool.shutdown(wait=False, cancel_futures=True)  # after an error, drop the rest
 
 
 def _add(writer: SplitWriter, pair: Pair, image: np.ndarray, mask: np.ndarray) -> None:
@@ -72,9 +86,17 @@ def _add(writer: SplitWriter, pair: Pair, image: np.ndarray, mask: np.ndarray) -
         raise UserError(f"{pair.mask}: {error}") from error
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 on success, 2 after printing what the user can mend."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m tce_core.data.convert") -> int:
+    """Run the command.
+
+    Args:
+        arguments: the command line; None reads `sys.argv`.
+        prog: the name of the program in usage and error texts.
+
+    Returns:
+        The exit status: 0, or 2 after printing an error that the user can correct.
+    """
+    options = _parser(prog).parse_args(arguments)
     console = Console()
     try:
         if options.kind == "streets":
@@ -83,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             columns = TextColumn("{task.description:>5}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
             with Progress(*columns, console=console) if console.is_terminal else nullcontext() as progress:
                 dataset = convert(options.kind, options.source, options.out, progress)
-    except (UserError, OSError) as error:  # a full disk or a folder that may not be written is the user's, too
+    except (UserError, OSError) as error:  # OSError: such as a full disk or a folder without write permission
         print(f"error: {error}", file=sys.stderr)
         return 2
     for split in filter(None, (dataset.train, dataset.val, dataset.test)):
@@ -91,17 +113,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tce_core.data.convert", description=__doc__)
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Convert a data set into a folder of Arrow files.")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
-    for kind, find in LAYOUTS.items():
-        about = (find.__doc__ or "").split("\n")[0].replace("``", "")
+    for kind, about in ABOUT.items():
         command = kinds.add_parser(kind, help=about, description=about)
-        command.add_argument("source", type=Path, metavar="SOURCE", help="the raw data set's folder")
-        command.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
-    streets = kinds.add_parser("streets", help="draw the built-in procedural data set; there is no SOURCE")
-    streets.add_argument("out", type=Path, metavar="OUT", help="the folder to make")
-    streets.add_argument("--seed", type=int, default=0, help="equal seeds draw equal images (default: 0)")
+        if kind in LAYOUTS:
+            command.add_argument("source", type=Path, metavar="SOURCE", help="folder of the raw data set")
+        else:
+            command.add_argument("--seed", type=int, default=0, help="equal seeds draw equal images (default: 0)")
+        command.add_argument("out", type=Path, metavar="OUT", help="folder to create for the Arrow files")
     return parser
 
 

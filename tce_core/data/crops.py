@@ -1,6 +1,7 @@
-"""One training crop: read no more pixels than it needs, then scale, flip and jitter.
+"""One training crop: cut a window out of an image, then scale, flip and jitter it.
 
-Order matters for speed: the window is cut out of the memory-mapped arrays first, as uint8, and only that is resized.
+The order matters for speed: the uint8 window is cut out of the memory-mapped arrays first, so that only its pixels are
+read and resized.
 """
 
 from dataclasses import dataclass
@@ -13,36 +14,47 @@ from torchvision.transforms.v2 import functional as TF
 
 from tce_core import VOID
 
-PADDING = (124, 116, 104)  # ImageNet's mean colour: zero after normalisation
+PADDING = (124, 116, 104)  # the mean colour of ImageNet, which is zero after normalisation
 
 
 @dataclass(frozen=True)
 class CropSettings:
-    """Height and width of the crop in pixels, the range of scales, and how strongly colours vary (0 to 1)."""
+    """How crops are made."""
 
     size: tuple[int, int]
+    """Height h and width w of the crop, in pixels."""
     scale: tuple[float, float] = (1.0, 1.0)
+    """Lowest and highest factor by which the image is resized; uniform between them."""
     flip: bool = False
+    """Whether half of the crops are mirrored left to right."""
     jitter: float = 0.0
+    """Strength of the colour changes (0 to 1); see `jitter_colours`."""
 
 
 def random_crop(
     image: np.ndarray, mask: np.ndarray, settings: CropSettings, rng: np.random.Generator, focus: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A random crop of one image.
+    """Return a random crop of one image and its mask.
 
     Args:
-        image: (H, W, 3) uint8 RGB; mask: (H, W) uint8.
-        focus: a class that the mask holds; the crop is placed on one of its pixels and is sure to show it.
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8 label ids.
+        settings: how the crop is made.
+        rng: the source of every random choice.
+        focus: a class of the mask. The crop then contains a random pixel of this class and always shows the class.
 
     Returns:
-        (3, h, w) uint8 and (h, w) uint8; beyond the image's edge void, in ImageNet's mean colour.
+        The crop, (3, h, w) uint8, and its labels, (h, w) uint8. Pixels outside the image are void and have ImageNet's
+        mean colour.
+
+    Raises:
+        ValueError: the mask has no pixel of class `focus`.
     """
     scale = float(rng.uniform(*settings.scale))
     pixel = None if focus is None else _random_pixel(mask, focus, rng)
     crop, labels = _cut(image, mask, settings.size, scale, pixel, rng)
     if focus is not None and not (labels == focus).any():
-        # Shrinking by nearest neighbour may drop a thin class; at scale 1 nothing is resampled.
+        # Nearest-neighbour shrinking can drop a thin class. At scale 1 nothing is resampled.
         crop, labels = _cut(image, mask, settings.size, 1.0, pixel, rng)
     if settings.flip and rng.random() < 0.5:
         crop, labels = crop.flip(-1), labels.flip(-1)
@@ -52,7 +64,17 @@ def random_crop(
 
 
 def jitter_colours(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast, saturation and hue of a (3, H, W) uint8 image vary, in random order."""
+    """Change the brightness, contrast, saturation and hue of an image, in random order.
+
+    Args:
+        image: (3, H, W) uint8.
+        strength: s in 0..1. The first three change by a factor in [1 - s, 1 + s], the hue by at most s / 40 of the
+            colour circle.
+        rng: the source of the factors and of their order.
+
+    Returns:
+        (3, H, W) uint8.
+    """
     low, high = 1 - strength, 1 + strength
     factors = rng.uniform(low, high, 3)
     hue = float(rng.uniform(-strength, strength)) / 40
@@ -68,10 +90,10 @@ def jitter_colours(image: Tensor, strength: float, rng: np.random.Generator) -> 
 
 
 def _random_pixel(mask: np.ndarray, focus: int, rng: np.random.Generator) -> tuple[int, int]:
-    places = np.flatnonzero(mask == focus)
-    if not len(places):
+    candidates = np.flatnonzero(mask == focus)
+    if not len(candidates):
         raise ValueError(f"the mask holds no pixel of class {focus}")
-    y, x = divmod(int(rng.choice(places)), mask.shape[1])
+    y, x = divmod(int(rng.choice(candidates)), mask.shape[1])
     return y, x
 
 
@@ -83,7 +105,7 @@ def _cut(
     pixel: tuple[int, int] | None,
     rng: np.random.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The window that becomes `size` when enlarged by `scale`, resized to it."""
+    """Cut out the window that has `size` after enlarging by `scale`, and resize it; it contains `pixel`, if given."""
     window = (max(1, round(size[0] / scale)), max(1, round(size[1] / scale)))
     height, width = mask.shape
     top = _start(height, window[0], None if pixel is None else pixel[0], rng)
@@ -98,13 +120,13 @@ def _cut(
     crop_chw, labels_hw = torch.from_numpy(crop).permute(2, 0, 1), torch.from_numpy(labels)
     if window != size:
         crop_chw = TF.resize(crop_chw, list(size), antialias=True)
-        # Plain NEAREST would take each pixel's upper left corner, half a pixel away from the image's bilinear centre.
+        # Plain NEAREST samples at the upper left corner of a pixel: half a pixel off the centres of bilinear resizing.
         labels_hw = TF.resize(labels_hw[None], list(size), InterpolationMode.NEAREST_EXACT)[0]
     return crop_chw, labels_hw
 
 
 def _start(length: int, window: int, must_show: int | None, rng: np.random.Generator) -> int:
-    """Where a window along one axis starts: anywhere inside, or around, the image; over `must_show` if given."""
+    """Return the start of a window along one axis: within the image or, if larger, around it; it covers `must_show`."""
     low, high = min(0, length - window), max(0, length - window)
     if must_show is not None:
         low, high = max(low, must_show - window + 1), min(high, must_show)

@@ -1,4 +1,4 @@
-"""Reading a data set: a folder of Arrow files, one per split, mapped into memory so that only used pixels are read."""
+"""Read a data set: a folder of Arrow files, one per split, mapped into memory so that only used pixels are read."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,21 +18,26 @@ __all__ = ["ClassInfo", "Dataset", "Split", "SplitWriter", "new_folder", "open_d
 
 
 class Split:
-    """One split of a data set, N images with their masks; opening it reads sizes and counts but no pixels.
+    """One split of a data set: N images with their masks. Opening it reads sizes and counts, but no pixels.
 
-    A split pickles as its path and opens its file again in the process that unpickles it.
+    Pickling stores only the path; the process that unpickles the split opens the file again.
 
     Attributes:
-        name: ``train``, ``val`` or ``test``.
+        path: the Arrow file.
+        name: `train`, `val` or `test`.
         classes: the K classes, in the order of their label ids.
         source: where the data came from, in words.
-        fingerprint: 64 hex digits that change with the classes and with any row's name, size or pixels.
-        pixel_counts: (N, K) int64, pixels of each class in each mask; void pixels are in no column.
+        fingerprint: 64 hex digits that change with the classes and with the name, size or pixels of any row.
+        pixel_counts: (N, K) int64, pixels of each class in each mask; void pixels do not count.
         sizes: (N, 2) int64, height and width of each image.
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Open the Arrow file at ``path``; UserError if it is missing, damaged, empty or of another version."""
+        """Open an Arrow file.
+
+        Raises:
+            UserError: the file is missing, damaged, empty or of another version.
+        """
         self.path = Path(path)
         self._batches, metadata = _read_batches(self.path)
         self.name, self.classes, self.source = metadata.split, metadata.classes, metadata.source
@@ -57,15 +62,27 @@ class Split:
         return int(self._starts[-1])
 
     def image(self, index: int) -> np.ndarray:
-        """Image ``index`` as (H, W, 3) uint8 RGB, a read-only view of the file. IndexError outside 0..N-1."""
+        """Return an image as (H, W, 3) uint8 RGB, a read-only view of the file.
+
+        Raises:
+            IndexError: `index` is not in 0..N-1.
+        """
         return np.frombuffer(self._cell("image", index).as_buffer(), np.uint8).reshape(*self.sizes[index], 3)
 
     def mask(self, index: int) -> np.ndarray:
-        """Mask ``index`` as (H, W) uint8 label ids, 255 = void, a read-only view of the file. IndexError as above."""
+        """Return a mask as (H, W) uint8 label ids, 255 = void, a read-only view of the file.
+
+        Raises:
+            IndexError: `index` is not in 0..N-1.
+        """
         return np.frombuffer(self._cell("mask", index).as_buffer(), np.uint8).reshape(*self.sizes[index])
 
     def row_name(self, index: int) -> str:
-        """The name image ``index`` had before conversion. IndexError outside 0..N-1."""
+        """Return the name that an image had before conversion.
+
+        Raises:
+            IndexError: `index` is not in 0..N-1.
+        """
         return str(self._cell("name", index).as_py())
 
     def __repr__(self) -> str:
@@ -90,16 +107,16 @@ def _read_batches(path: Path) -> tuple[list[Any], Metadata]:
         metadata = read_metadata(reader.schema, str(path))
         return [reader.get_batch(i) for i in range(reader.num_record_batches)], metadata
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a complete Arrow file, truncated or of another kind; convert again") from error
+        raise UserError(f"{path}: not a complete Arrow file: truncated or of another kind; convert again") from error
 
 
 def _numpy(array: Any) -> np.ndarray:
-    return np.from_dlpack(array)  # Arrow's own to_numpy first imports pandas, which takes a second
+    return np.from_dlpack(array)  # Arrow's own to_numpy imports pandas, which takes a second
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """An open data set: its folder, the folder's name, and its splits, which share their classes."""
+    """An open data set: its folder, the name of the folder, and its splits, which all have the same classes."""
 
     path: Path
     name: str
@@ -121,13 +138,17 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change whenever any split, image, mask or class does; the folder's name does not count."""
+        """16 hex digits that change with any split, image, mask or class, but not with the folder's name."""
         splits = {"train": self.train, "val": self.val, "test": self.test}
         text = " ".join(f"{name}={split.fingerprint}" for name, split in splits.items() if split is not None)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def require_trainable(self) -> None:
-        """Raise UserError, naming them, if there are classes without a single pixel in the train split."""
+        """Check that every class has a pixel in the train split.
+
+        Raises:
+            UserError: some classes have none; the message names them.
+        """
         absent = [self.class_names[i] for i in np.flatnonzero(self.train.pixel_counts.sum(axis=0) == 0)]
         if absent:
             raise UserError(
@@ -137,10 +158,11 @@ class Dataset:
 
 
 def open_dataset(path: str | Path) -> Dataset:
-    """Open the data set in folder ``path``: train.arrow, val.arrow and, if there is one, test.arrow.
+    """Open the data set in a folder: `train.arrow`, `val.arrow` and, if it exists, `test.arrow`.
 
-    Raises UserError if the folder or a file is missing, if a file is damaged, empty or of another version, or if
-    the splits disagree in their classes.
+    Raises:
+        UserError: the folder or a file is missing, a file is damaged, empty or of another version, or the splits have
+            different classes.
     """
     path = Path(path)
     _check_folder(path)

@@ -1,4 +1,4 @@
-"""A plain folder, CamVid as packed here included: SPLIT/images and SPLIT/masks with equal stems, and classes.json."""
+"""A plain folder: SPLIT/images and SPLIT/masks with equal file stems, and classes.json. CamVid uses this format."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,15 @@ from tce_core.errors import UserError
 
 
 def find(source: Path) -> Layout:
-    """The layout of ``source``: ``{train,val[,test]}/{images,masks}/STEM.{jpg,png}`` and ``classes.json``.
+    """Find the files `{train,val[,test]}/{images,masks}/STEM.{jpg,png}` and read the classes of `classes.json`.
 
-    Masks are PNG files whose values are the ids in classes.json, or 255 for void. Raises UserError for what is
-    missing, unmatched or malformed.
+    Masks are PNG files. Their values are the ids in `classes.json`, or 255 for void.
+
+    Args:
+        source: the folder of the raw data set.
+
+    Raises:
+        UserError: something is missing or malformed, or an image and a mask do not match.
     """
     classes = read_classes(require_folder(source) / "classes.json")
     splits = {}
@@ -26,9 +31,13 @@ def find(source: Path) -> Layout:
 
 
 def read_classes(path: Path) -> tuple[ClassInfo, ...]:
-    """The classes in a classes.json: ``{"num_classes", "ignore_index": 255, "classes": [{"id", "name", "color"}]}``.
+    """Read the classes of a `classes.json`.
 
-    Raises UserError if the file is missing, is not JSON (with the line), or describes the classes inconsistently.
+    The file holds `{"num_classes": K, "ignore_index": 255, "classes": [{"id", "name", "color"}, …]}`. The first two
+    keys are optional, but must be right if they are given.
+
+    Raises:
+        UserError: the file cannot be read, is not JSON (the message names the line), or its content is inconsistent.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What every raw data set comes down to: classes, image and mask files in pairs, and a map of the masks' label ids."""
+"""The common description of every raw data set: classes, pairs of image and mask files, and a map of label ids."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,14 @@ from tce_core.errors import UserError
 
 UNKNOWN = -1
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-INDEX_MODES = ("L", "P")  # Pillow's names for 8-bit grey and 8-bit palette, where a pixel's value is its label id
-# Pillow reports a damaged file with any of these.
+INDEX_MODES = ("L", "P")  # Pillow's names for 8-bit grey and 8-bit palette: the value of a pixel is its label id
+# Pillow raises any of these for a damaged file.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file, its mask's file, and the name they go by in the converted data set."""
+    """An image file, the file of its mask, and their name in the converted data set."""
 
     name: str
     image: Path
@@ -28,29 +28,32 @@ class Pair:
 
 @dataclass(frozen=True)
 class Layout:
-    """A raw data set, found but not decoded.
-
-    ``labels`` (256,) int16 maps a value in the mask files to a label id, to 255 (void), or to ``UNKNOWN`` where the
-    value has no business in a mask.
-    """
+    """A raw data set whose files are found but not decoded yet."""
 
     classes: tuple[ClassInfo, ...]
     splits: dict[str, list[Pair]]
     labels: np.ndarray
+    """(256,) int16: the label id for each value in the mask files, 255 for void, or `UNKNOWN` for a forbidden value."""
 
 
 def label_map(known: dict[int, int]) -> np.ndarray:
-    """The (256,) int16 map for ``Layout.labels`` that knows just these values."""
+    """Return a map for `Layout.labels`, (256,) int16, in which only the `known` values are allowed."""
     labels = np.full(256, UNKNOWN, np.int16)
     labels[list(known)] = list(known.values())
     return labels
 
 
 def match(images: dict[str, Path], masks: dict[str, Path], image_place: Path, mask_place: Path) -> list[Pair]:
-    """Images and masks of equal names as pairs, sorted by name.
+    """Pair the images and masks of equal names, sorted by name.
 
-    Raises UserError for an image without a mask, a mask without an image, and if there are none at all; the places
-    say, in the message, where the missing file should be.
+    Args:
+        images: the image files by name.
+        masks: the mask files by name.
+        image_place: where the images should be, for error messages.
+        mask_place: where the masks should be, for error messages.
+
+    Raises:
+        UserError: an image has no mask, a mask has no image, or there are no images.
     """
     for name in sorted(images.keys() ^ masks.keys()):
         if name in images:
@@ -62,9 +65,10 @@ def match(images: dict[str, Path], masks: dict[str, Path], image_place: Path, ma
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder by their names without suffix, hidden ones left out.
+    """Return the files of a folder by their stems (names without suffix). Hidden files are left out.
 
-    Raises UserError if the folder is missing, a file has another suffix, or two files share a stem.
+    Raises:
+        UserError: the folder is missing, a file has another suffix, or two files have the same stem.
     """
     require_folder(folder)
     found: dict[str, Path] = {}
@@ -80,14 +84,22 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
 
 
 def require_folder(folder: Path) -> Path:
-    """The folder itself; UserError if it is not there."""
+    """Return the folder itself.
+
+    Raises:
+        UserError: there is no such folder.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; the layout of the data set needs it")
     return folder
 
 
 def read_image(path: Path) -> np.ndarray:
-    """The image file as (H, W, 3) uint8 RGB; UserError if it is damaged or has more than 8 bits per channel."""
+    """Return an image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: the file is damaged or has more than 8 bits per channel.
+    """
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):
@@ -98,13 +110,18 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path, labels: np.ndarray) -> np.ndarray:
-    """The mask file as (H, W) uint8 label ids, 255 = void, mapped by ``labels``.
+    """Return a mask file as (H, W) uint8 label ids, 255 = void.
 
-    Raises UserError if it is damaged, is not an 8-bit grey or palette image, or holds a value the map does not know.
+    Args:
+        path: the file.
+        labels: the map of its values; see `Layout.labels`.
+
+    Raises:
+        UserError: the file is damaged, is not an 8-bit grey or palette image, or holds an unknown value.
     """
     try:
         with Image.open(path) as picture:
-            # Pillow spreads grey of 2 or 4 bits over 0..255, which would change the label ids silently.
+            # Pillow stretches grey values of 2 or 4 bits to 0..255, which would change the label ids without notice.
             mode = picture.tile[0].args if picture.mode == "L" and picture.tile else picture.mode
             if mode not in INDEX_MODES:
                 raise UserError(f"{path}: its mode is {mode}; a mask must be 8-bit grey or palette (L or P)")
@@ -112,11 +129,11 @@ def read_mask(path: Path, labels: np.ndarray) -> np.ndarray:
     except DECODING_ERRORS as error:
         raise UserError(f"{path}: cannot be decoded ({_one_line(error)}); replace the file") from error
     present = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    if strangers := [int(value) for value in present if labels[value] == UNKNOWN]:
+    if unknown := [int(value) for value in present if labels[value] == UNKNOWN]:
         known = np.flatnonzero(labels[:VOID] != UNKNOWN)
         also = f" and {VOID} (void)" if labels[VOID] == VOID else ""
         raise UserError(
-            f"{path}: label id {', '.join(map(str, strangers))} in the mask; allowed are {known[0]}..{known[-1]}{also}"
+            f"{path}: label id {', '.join(map(str, unknown))} in the mask; allowed are {known[0]}..{known[-1]}{also}"
         )
     mapped: np.ndarray = labels.astype(np.uint8)[values]
     return mapped

@@ -1,4 +1,4 @@
-"""What a split's Arrow file holds: its columns, the metadata in its schema, and the classes described there."""
+"""The content of a split's Arrow file: its columns and, in its schema, the metadata with the classes."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """One class: its label id (0..K-1), its name, and the RGB colour it is drawn in."""
+    """One class: its label id (0..K-1), its name, and its RGB colour in pictures (0..255 each)."""
 
     id: int
     name: str
@@ -27,18 +27,25 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a split says about itself, stored as JSON in the Arrow schema."""
+    """The description of a split, stored as JSON in the Arrow schema."""
 
     split: str
+    """`train`, `val` or `test`."""
     classes: tuple[ClassInfo, ...]
     source: str
+    """Where the data came from, in words."""
 
 
 def parse_classes(raw: object, where: str) -> tuple[ClassInfo, ...]:
-    """Classes from parsed JSON, a list of ``{"id", "name", "color"}``, in the order of their ids.
+    """Return the classes of parsed JSON, in the order of their ids.
 
-    Raises UserError, its message starting with ``where``, unless the ids are 0..K-1 with K at most 255, the names
-    are unique, and every colour is three integers in 0..255.
+    Args:
+        raw: a list of `{"id", "name", "color"}`, in any order.
+        where: the start of error messages, such as the path of the file.
+
+    Raises:
+        UserError: the ids are not 0..K-1 with 1 <= K <= 255, a name is empty or used twice, or a colour is not three
+            integers in 0..255.
     """
     if not isinstance(raw, list) or not all(isinstance(entry, dict) for entry in raw):
         raise UserError(f'{where}: "classes" must be a list of objects with "id", "name" and "color"')
@@ -50,14 +57,22 @@ def _parse_class(entry: dict[str, Any], where: str) -> ClassInfo:
     if type(identity) is not int:
         raise UserError(f"{where}: class id {identity!r} must be an integer, the label id in the masks")
     if not isinstance(name, str) or not name:
-        raise UserError(f"{where}: the name {name!r} of class {identity} must be a text that is not empty")
+        raise UserError(f"{where}: the name {name!r} of class {identity} must be a non-empty text")
     if not isinstance(color, list) or len(color) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in color):
         raise UserError(f"{where}: the color {color!r} of class {name!r} must be three integers in 0..255")
     return ClassInfo(identity, name, (color[0], color[1], color[2]))
 
 
 def check_classes(classes: Sequence[ClassInfo], where: str) -> tuple[ClassInfo, ...]:
-    """The same classes as a tuple; UserError unless ids are 0..K-1 in order, 1 <= K <= 255, and names are unique."""
+    """Return the same classes as a tuple.
+
+    Args:
+        classes: the K classes in the order of their ids.
+        where: the start of error messages.
+
+    Raises:
+        UserError: the ids are not 0..K-1 in order, K is not in 1..255, or a name is used twice.
+    """
     if not 1 <= len(classes) <= VOID:
         raise UserError(f"{where}: {len(classes)} classes; there must be 1..{VOID}, because label {VOID} is void")
     ids = [info.id for info in classes]
@@ -72,7 +87,10 @@ def check_classes(classes: Sequence[ClassInfo], where: str) -> tuple[ClassInfo, 
 
 
 def arrow_schema(metadata: Metadata) -> pa.Schema:
-    """The schema of a split. ``pixels`` counts the mask's pixels of each class; ``digest`` hashes the row."""
+    """Return the Arrow schema of a split.
+
+    `pixels` counts the mask's pixels of each of the K classes. `digest` is the `row_digest` of the row.
+    """
     text = json.dumps({"version": VERSION, **asdict(metadata)})
     columns = [
         pa.field("name", pa.string(), nullable=False),
@@ -87,17 +105,25 @@ def arrow_schema(metadata: Metadata) -> pa.Schema:
 
 
 def read_metadata(schema: pa.Schema, where: str) -> Metadata:
-    """The metadata of a file's schema; UserError, starting with ``where``, if it is not a split of this version."""
+    """Return the metadata of an Arrow file's schema.
+
+    Args:
+        schema: the schema of the file.
+        where: the start of error messages, such as the path of the file.
+
+    Raises:
+        UserError: the file is not a split of this version, or its metadata is damaged.
+    """
     text = (schema.metadata or {}).get(METADATA_KEY)
     if text is None:
-        raise UserError(f"{where}: an Arrow file, but not a data set's split; convert with tce_core.data.convert")
+        raise UserError(f"{where}: an Arrow file, but not a split of a data set; use `python -m tce_core.data.convert`")
     try:
         stored = json.loads(text)
         version, split, source, classes = (stored[key] for key in ("version", "split", "source", "classes"))
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{where}: its metadata is damaged ({error}); convert the data set again") from error
     if version != VERSION:
-        raise UserError(f"{where}: format version {version!r}, but version {VERSION} is read here; convert again")
+        raise UserError(f"{where}: format version {version!r}, but this program reads version {VERSION}; convert again")
     metadata = Metadata(split, parse_classes(classes, where), source)
     if not schema.equals(arrow_schema(metadata)):
         raise UserError(f"{where}: its columns {schema.names} are not those of format version {VERSION}; convert again")
@@ -105,7 +131,7 @@ def read_metadata(schema: pa.Schema, where: str) -> Metadata:
 
 
 def row_digest(name: str, size: tuple[int, ...], image: bytes, mask: bytes) -> bytes:
-    """SHA-256 of one row: its name, its size (H, W), and the bytes of its image and mask."""
+    """Return the SHA-256 (32 bytes) of one row: its name, its size (H, W), and the bytes of its image and mask."""
     digest = hashlib.sha256(json.dumps([name, *size]).encode())
     digest.update(image)
     digest.update(mask)
@@ -113,6 +139,6 @@ def row_digest(name: str, size: tuple[int, ...], image: bytes, mask: bytes) -> b
 
 
 def fingerprint(classes: Sequence[ClassInfo], digests: bytes) -> str:
-    """SHA-256 (64 hex digits) of a split: its classes and the digests of its rows, in order, joined together."""
+    """Return the SHA-256 (64 hex digits) of a split: its classes and the joined digests of its rows, in order."""
     text = json.dumps([asdict(info) for info in classes])
     return hashlib.sha256(text.encode() + digests).hexdigest()

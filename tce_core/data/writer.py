@@ -1,4 +1,4 @@
-"""Writing a data set: one split, row by row in bounded memory, and a folder that appears whole or not at all."""
+"""Write a data set: a split row by row in bounded memory, and a new folder that appears complete or not at all."""
 
 import os
 import shutil
@@ -16,15 +16,24 @@ from tce_core.data.schema import ClassInfo, Metadata, arrow_schema, check_classe
 from tce_core.errors import UserError
 from tce_core.files import replacing
 
-# Rows are held in memory until they weigh this much, so that a data set of any size converts in bounded memory.
+# Rows stay in memory up to this size, so that a data set of any size converts in bounded memory.
 BATCH_BYTES = 32 * 2**20
 
 
 class SplitWriter:
-    """Writes one split's Arrow file: ``with SplitWriter(path, classes, source, split) as writer: writer.add(...)``.
+    """Write the Arrow file of one split: `with SplitWriter(path, classes, source, split) as writer: writer.add(...)`.
 
-    The file appears at ``path`` when the block ends well; on any exception, and for a split without rows
-    (UserError), nothing is left behind and an older file at ``path`` stays as it was.
+    The file appears at `path` when the block ends without an exception. Otherwise nothing is left behind, and an older
+    file at `path` stays as it was.
+
+    Args:
+        path: the file to write.
+        classes: the K classes, in the order of their ids.
+        source: where the data comes from, in words.
+        split: `train`, `val` or `test`.
+
+    Raises:
+        UserError: the classes are wrong (see `check_classes`), or the block ends without a row.
     """
 
     def __init__(self, path: str | Path, classes: Sequence[ClassInfo], source: str, split: str) -> None:
@@ -54,19 +63,25 @@ class SplitWriter:
                 raise UserError(f"{self.path}: the split is empty; it needs at least one image")
 
     def add(self, name: str, image: np.ndarray, mask: np.ndarray) -> None:
-        """Append a row: ``image`` (H, W, 3) uint8 RGB and its ``mask`` (H, W) uint8 of label ids, 255 = void.
+        """Append a row.
 
-        Raises UserError, naming the row, for another shape or dtype, for sizes that differ, for a name already
-        used in this split, and for label ids other than 0..K-1 and 255.
+        Args:
+            name: a name that no other row of this split has.
+            image: (H, W, 3) uint8 RGB.
+            mask: (H, W) uint8 label ids, 255 = void.
+
+        Raises:
+            UserError: a shape or dtype is wrong, the sizes differ, the name is used already, or a label id is not one
+                of 0..K-1 and 255; the message names the row.
         """
         _check_arrays(name, image, mask)
         if name in self._names:
             raise UserError(f"{name}: this name is used by two images of one split; names must be unique")
         counts = np.bincount(mask.ravel(), minlength=VOID + 1)
         num_classes = len(self.classes)
-        if strangers := [int(i) for i in np.flatnonzero(counts[:VOID]) if i >= num_classes]:
+        if unknown := [int(i) for i in np.flatnonzero(counts[:VOID]) if i >= num_classes]:
             raise UserError(
-                f"{name}: its mask holds label id {', '.join(map(str, strangers))}; "
+                f"{name}: its mask holds label id {', '.join(map(str, unknown))}; "
                 f"allowed are 0..{num_classes - 1} and {VOID} (void)"
             )
         pixels, labels = image.tobytes(), mask.tobytes()
@@ -103,19 +118,20 @@ def _check_arrays(name: str, image: np.ndarray, mask: np.ndarray) -> None:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside ``path``, renamed to ``path`` when the block ends well and removed otherwise.
+    """Yield a temporary folder, which is renamed to `path` at the end, or removed after an exception.
 
-    Raises UserError if ``path`` is a file or a folder that is not empty.
+    Raises:
+        UserError: `path` is a file or a folder that is not empty.
     """
     path = Path(path).absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: exists already and is not an empty folder; choose another path or remove it first")
-    # The process id keeps two conversions into one place from writing over each other's unfinished work.
+    # The process id keeps two conversions into the same path apart.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
         os.replace(partial, path)
-    except BaseException:  # Ctrl-C too must leave nothing half-written
+    except BaseException:  # also after Ctrl-C nothing half-written is left
         shutil.rmtree(partial, ignore_errors=True)
         raise

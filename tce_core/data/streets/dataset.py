@@ -1,7 +1,7 @@
-"""The built-in data set ``streets``: procedural street scenes with the class imbalance of real ones.
+"""The built-in data set `streets`: procedural street scenes with the class imbalance of real ones.
 
-Ten classes. Wall, rider and person fill less than a percent of the pixels and look much like a common class or each
-other (a wall like a building, a rider like a person); wall and rider are in few images.
+It has ten classes. Wall, rider and person each fill less than one percent of the pixels. A wall looks like a building,
+which is common, and a rider looks like a person. Walls and riders are in few images.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ CLASSES = (
     ClassInfo(8, "rider", (255, 0, 0)),
     ClassInfo(9, "car", (0, 0, 142)),
 )
-RARE_SHARES = {WALL: 0.12, RIDER: 0.15}  # the share of a split's images that show the class
-ENOUGH_IMAGES = 8  # a split shows a rare class at least this often, if it is large enough
-VISIBLE_SHARE = 1 / 320  # of an image's pixels: what a rare class fills, at least, where it is shown
+RARE_SHARES = {WALL: 0.12, RIDER: 0.15}  # share of the images of a split that show the class
+ENOUGH_IMAGES = 8  # lowest number of images that show a rare class, in a split that is large enough
+VISIBLE_SHARE = 1 / 320  # lowest share of the pixels for a rare class in an image that shows it
 SMALLEST = 32
 
 
@@ -41,10 +41,18 @@ def make_streets(
     test: int = 60,
     size: tuple[int, int] = (96, 160),
 ) -> Dataset:
-    """Draw ``streets`` into the new folder ``path`` and open it; equal arguments give equal bytes.
+    """Draw `streets` into a new folder and open it. Equal arguments give equal bytes.
 
-    ``train``, ``val`` and ``test`` count images of ``size`` (H, W). Raises UserError if ``path`` is taken, a count
-    is below 1, ``seed`` is negative or a side is below 32 pixels; nothing is left behind then.
+    Args:
+        path: the folder to create; an empty one may exist.
+        seed: seed of all scenes, 0 or more.
+        train: number of training images, 1 or more.
+        val: number of validation images, 1 or more.
+        test: number of test images, 1 or more.
+        size: height and width of the images in pixels, 32 or more each.
+
+    Raises:
+        UserError: `path` is taken or an argument is out of range. Nothing is left behind then.
     """
     counts = {"train": train, "val": val, "test": test}
     for name, count in counts.items():
@@ -63,8 +71,8 @@ def make_streets(
 
 
 def draw(count: int, size: tuple[int, int], rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """``count`` scenes as pairs of an image (H, W, 3) uint8 and its mask (H, W) uint8."""
-    # The rare classes are dealt out, not drawn by chance per image: every split shows them about equally often.
+    """Yield `count` scenes, each as an image (H, W, 3) uint8 and a mask (H, W) uint8."""
+    # A fixed number of images shows each rare class. Independent chances per image would make the splits differ.
     shown = {label: np.zeros(count, bool) for label in RARE_SHARES}
     for label, share in RARE_SHARES.items():
         images = max(round(share * count), min(ENOUGH_IMAGES, count // 3), 1)
@@ -77,7 +85,7 @@ def _draw_one(
     size: tuple[int, int], riders: bool, walls: bool, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     wanted = [label for label, asked in ((RIDER, riders), (WALL, walls)) if asked]
-    while True:  # another scene if something near hides what this one was to show
+    while True:  # until no nearer thing hides a wanted class
         image, mask = Scene(*size, riders, walls, rng).render()
         if all((mask == label).mean() >= VISIBLE_SHARE for label in wanted):
             return image, mask

@@ -1,4 +1,4 @@
-"""What stands in a street: houses, trees, cars, people; each is painted by one function, and a scene orders them."""
+"""A street scene: one function paints each kind of thing (house, tree, car, person), and `Scene` arranges them."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,10 @@ GLASS: Color = (58, 72, 88)
 
 
 class Scene:
-    """One street, drawn with ``rng``; ``riders`` and ``walls`` say whether it shows any of these rare classes."""
+    """One street of `height` x `width` pixels, drawn with `rng`.
+
+    `riders` and `walls` say whether it has these rare classes.
+    """
 
     def __init__(self, height: int, width: int, riders: bool, walls: bool, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -30,7 +33,7 @@ class Scene:
         self.half_road = self.uniform(3.6, 5.0)
         self.half_street = self.half_road + self.uniform(2.0, 3.6)
         self.offset = self.uniform(-0.2, 0.5) * self.half_road
-        # Things are painted when the scene is complete, the farthest first, so that near ones hide far ones.
+        # Pairs of depth and painter. `render` paints the farthest first, so that near things hide far ones.
         self.things: list[tuple[float, Callable[[], None]]] = []
         self._furnish(riders, walls)
 
@@ -41,10 +44,11 @@ class Scene:
         return bool(self.rng.random() < probability)
 
     def pick(self, colors: list[Color]) -> Color:
+        """Return one of the colours, a little lighter or darker."""
         return shade(colors[self.rng.integers(len(colors))], self.uniform(0.85, 1.15))
 
     def x(self, across: float) -> float:
-        """From metres right of the street's middle to metres right of the camera."""
+        """Convert metres right of the middle of the street to metres right of the camera."""
         return across - self.offset
 
     def _furnish(self, riders: bool, walls: bool) -> None:
@@ -78,12 +82,12 @@ class Scene:
             z += length
 
     def _add(self, z: float, thing: Callable[..., None], across: float, *details: float) -> None:
-        # Houses and hedges begin at z but reach far behind it: what stands before them is always nearer the middle.
+        # Houses and hedges extend far behind z. All other things are nearer to the middle of the street and hide them.
         depth = z + 1000 if thing in (house, hedge) else z
         self.things.append((depth, lambda: thing(self, across, z, *details)))
 
     def render(self) -> tuple[np.ndarray, np.ndarray]:
-        """The scene as an image (H, W, 3) uint8 and its mask (H, W) uint8."""
+        """Return the scene as an image (H, W, 3) uint8 and a mask (H, W) uint8."""
         backdrop(self)
         for _, paint in sorted(self.things, key=lambda thing: -thing[0]):
             paint()
@@ -96,12 +100,12 @@ class Scene:
 
 
 def shade(color: Color, factor: float) -> Color:
-    """The colour, lighter or darker by ``factor``."""
+    """Return the colour multiplied by `factor`, at most 255 per channel."""
     return (min(255.0, color[0] * factor), min(255.0, color[1] * factor), min(255.0, color[2] * factor))
 
 
 def backdrop(scene: Scene) -> None:
-    """Sky with clouds, the far end of the street, sidewalks, and the road with its marks."""
+    """Paint the sky with clouds, the far end of the street, the sidewalks, and the road with its marks."""
     camera, half = scene.camera, scene.half_road
     camera.sky((110 + 80 * scene.overcast, 160 + 36 * scene.overcast, 222), SKY)
     for _ in range(scene.rng.integers(0, 5)):
@@ -129,7 +133,7 @@ def backdrop(scene: Scene) -> None:
 
 
 def house(scene: Scene, across: float, z: float, length: float) -> None:
-    """A facade along the street with rows of windows, and the gable one sees where a lower neighbour stands."""
+    """Paint a facade along the street with rows of windows, and the gable above a lower neighbour."""
     camera, x, height = scene.camera, scene.x(across), scene.uniform(6, 19)
     outward = 12.0 if across > 0 else -12.0
     color = scene.pick(FACADES)
@@ -146,7 +150,7 @@ def house(scene: Scene, across: float, z: float, length: float) -> None:
 
 
 def hedge(scene: Scene, across: float, z: float, length: float) -> None:
-    """A gap between houses, closed by a hedge with trees behind it."""
+    """Paint a hedge with trees behind it, in a gap between houses."""
     for step in np.linspace(z + length, z + 1, 4):
         tree(scene, across * 1.15, float(step))
     x, height = scene.x(across), scene.uniform(1.2, 2.6)
@@ -154,7 +158,7 @@ def hedge(scene: Scene, across: float, z: float, length: float) -> None:
 
 
 def wall(scene: Scene, across: float, z: float) -> None:
-    """A wall before the houses, of a bluer stone and without windows: dark joints under a bright coping."""
+    """Paint a wall in front of the houses: bluish stone without windows, dark joints and a bright top."""
     camera, x, length, height = scene.camera, scene.x(across), scene.uniform(3.5, 6), scene.uniform(1.9, 2.4)
     color = scene.pick(STONES)
     camera.side(x, (0, height), (z, z + length), color, WALL)
@@ -164,7 +168,7 @@ def wall(scene: Scene, across: float, z: float) -> None:
 
 
 def pole(scene: Scene, across: float, z: float) -> None:
-    """A dark grey mast, often with a lamp over the road."""
+    """Paint a dark grey mast, often with a lamp over the road."""
     x, height = scene.x(across), scene.uniform(3.5, 7)
     color = shade((74, 82, 80), scene.uniform(0.7, 1.2))
     scene.camera.line((x, 0, z), (x, height, z), 0.32, color, POLE)
@@ -174,7 +178,7 @@ def pole(scene: Scene, across: float, z: float) -> None:
 
 
 def tree(scene: Scene, across: float, z: float) -> None:
-    """A trunk and a crown of overlapping leaf masses, darker below."""
+    """Paint a trunk and a crown of overlapping leaves, darker below."""
     camera, x, height = scene.camera, scene.x(across), scene.uniform(3.2, 5.5)
     leaf = shade((84, 118, 52), scene.uniform(0.75, 1.25))
     camera.line((x, 0, z), (x, height, z), 0.28, (84, 68, 54), VEGETATION)
@@ -186,13 +190,13 @@ def tree(scene: Scene, across: float, z: float) -> None:
 
 
 def litter_bin(scene: Scene, across: float, z: float) -> None:
-    """A thing of no class: void."""
+    """Paint a litter bin, which has no class: void."""
     x = scene.x(across)
     scene.camera.front((x - 0.3, x + 0.3), (0, 1.0), z, (60, 84, 72), VOID_THING)
 
 
 def car(scene: Scene, across: float, z: float) -> None:
-    """A car from behind, with the flank that the camera sees."""
+    """Paint a car from behind, with the side that the camera sees."""
     camera, x, color = scene.camera, scene.x(across), scene.pick(PAINTS)
     flank = x - 0.88 if x > 0 else x + 0.88
     camera.ground((x - 0.95, x + 0.95), (z - 0.1, z + 4.0), (50, 50, 54), CAR)
@@ -214,7 +218,7 @@ def car(scene: Scene, across: float, z: float) -> None:
 
 
 def person(scene: Scene, across: float, z: float) -> None:
-    """Somebody on foot, mostly in muted clothes."""
+    """Paint a person on foot, mostly in muted clothes."""
     camera, x, size = scene.camera, scene.x(across), scene.uniform(0.9, 1.06)
     coat, trousers = scene.pick(BRIGHT if scene.chance(0.12) else MUTED), scene.pick(MUTED)
     stride = scene.uniform(0.05, 0.28)
@@ -227,9 +231,9 @@ def person(scene: Scene, across: float, z: float) -> None:
 
 
 def rider(scene: Scene, across: float, z: float) -> None:
-    """Somebody on a bicycle, mostly in bright clothes; bicycle and rider are one class."""
+    """Paint a person on a bicycle, mostly in bright clothes; both are the class rider."""
     camera, x = scene.camera, scene.x(across)
-    ahead = float(scene.rng.choice([-1, 1])) * scene.uniform(0.55, 1)  # less than 1 turns the bicycle off the view
+    ahead = float(scene.rng.choice([-1, 1])) * scene.uniform(0.55, 1)  # below 1: turned off the side view
     coat, helmet, frame = scene.pick(BRIGHT if scene.chance(0.6) else MUTED), scene.pick(BRIGHT), scene.pick(BRIGHT)
     for wheel in (-0.55, 0.55):
         camera.disc((x + wheel * ahead, 0.34, z), (0.34 * abs(ahead), 0.34), TYRE, RIDER, rim=0.07)

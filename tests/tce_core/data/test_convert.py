@@ -1,4 +1,4 @@
-"""The converters: real samples against independent readings, and every kind of bad source named in one line."""
+"""The converters: real samples agree with independent reading, and each kind of bad source is named in one line."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from PIL import Image
 
 from tce_core import VOID
 from tce_core.data import folder as folder_layout
-from tce_core.data.convert import convert, main
+from tce_core.data.convert import ABOUT, LAYOUTS, convert, main
 from tce_core.data.dataset import open_dataset
 from tce_core.data.layout import read_mask
 from tce_core.errors import UserError
@@ -58,7 +58,7 @@ def source(tmp_path):
 
 
 def assert_refused(kind, source, *parts):
-    """Converting fails with one line holding all parts, and leaves nothing beside the source."""
+    """Check that converting fails with one line that contains all parts, and leaves nothing beside the source."""
     out = source.parent / "out"
     with pytest.raises(UserError) as caught:
         convert(kind, source, out)
@@ -111,7 +111,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-40])
 
 
-# How a good source is spoilt, and what the message must then hold.
+# How a good source is damaged, and what the message must contain.
 SPOILT: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "mask without image": (
         lambda s: (s / "train/images/1.png").unlink(),
@@ -204,7 +204,7 @@ def test_bad_folder(source, case):
 
 
 def test_grey_of_four_bits_is_refused(tmp_path):
-    # Two pixels, ids 1 and 2: Pillow would hand them over as 17 and 34. Pillow does not write such files itself.
+    # Two pixels, ids 1 and 2: Pillow would read them as 17 and 34. Pillow cannot write such files.
     chunks = [b"IHDR\0\0\0\2\0\0\0\1\4\0\0\0\0", b"IDAT" + zlib.compress(b"\0\x12"), b"IEND"]
     path = tmp_path / "mask.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(chunk) for chunk in chunks))
@@ -287,7 +287,7 @@ def test_bad_cityscapes(cityscapes):
 
 @pytest.fixture
 def ade(tmp_path):
-    """The real validation sample, which comes without training images, standing in for both splits."""
+    """The real validation sample as both splits; there are no training images in it."""
     root = tmp_path / "ade"
     shutil.copytree(ADE, root, ignore=shutil.ignore_patterns("LICENSE*"))
     for kind in ("images", "annotations"):
@@ -327,7 +327,7 @@ def test_bad_ade20k(ade):
 
 @needs_camvid
 def test_camvid_masks_match_its_published_table():
-    """Train images that show each class, and the pixel shares, from the table that comes with the data."""
+    """The number of train images that show each class and its pixel share agree with the table beside the data."""
     table = re.findall(r"^\| (\d+) \| (\w+) \| ([\d.]+) \| (\d+) \|", (CAMVID / "SOURCE.md").read_text(), re.M)
     layout = folder_layout.find(CAMVID)
     assert {split: len(pairs) for split, pairs in layout.splits.items()} == {"train": 367, "val": 101, "test": 233}
@@ -343,7 +343,7 @@ def test_camvid_masks_match_its_published_table():
 
 @pytest.mark.slow
 @needs_camvid
-def test_camvid_whole(tmp_path):
+def test_camvid_converts_completely(tmp_path):
     dataset = convert("camvid", CAMVID, tmp_path / "out")
     assert [len(split) for split in (dataset.train, dataset.val, dataset.test)] == [367, 101, 233]
     shown = dict(zip(dataset.class_names, (dataset.train.pixel_counts > 0).sum(axis=0).tolist(), strict=True))
@@ -363,6 +363,16 @@ def test_main_reports_and_returns(source, tmp_path, capsys):
     assert said.out == ""
     assert said.err.startswith(f"error: {tmp_path}/out: exists already")
     assert len(said.err.splitlines()) == 1
+
+
+def test_every_kind_has_a_help_text():
+    assert set(ABOUT) == {*LAYOUTS, "streets"}
+
+
+def test_main_can_have_another_name(capsys):
+    with pytest.raises(SystemExit):
+        main(["folder", "--help"], prog="convert-data")
+    assert capsys.readouterr().out.startswith("usage: convert-data folder [-h] SOURCE OUT\n")
 
 
 def test_command_line_draws_streets(tmp_path):

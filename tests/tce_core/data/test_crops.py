@@ -1,4 +1,4 @@
-"""Training crops: exact windows, a class that is sure to be shown, void beyond the edge, image and mask aligned."""
+"""Training crops: exact windows, the focus class is always shown, void outside the image, image and mask aligned."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ scales = st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)).map(sorted).map(tuple)
 
 
 def numbered(height, width):
-    """An image whose pixels say where they are (red: row, green: column), and whose mask repeats the red."""
+    """An image whose pixels hold their position (red: row, green: column), and a mask equal to the red channel."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     return np.stack([rows, columns, np.full_like(rows, 7)], axis=-1), rows.copy()
 
@@ -43,7 +43,7 @@ def test_a_thin_line_in_focus_survives_shrinking(scale, seed):
     assert (labels == 3).any()
 
 
-def test_every_pixel_in_focus_can_be_the_one_that_is_shown():
+def test_every_pixel_of_the_focus_class_can_be_chosen():
     mask = np.zeros((64, 64), np.uint8)
     places = [(0, 0), (63, 63), (10, 50)]  # too far apart for one crop to show two
     for y, x in places:
@@ -117,8 +117,8 @@ def test_half_of_the_crops_are_flipped():
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize("scale", [(0.5, 1.0), (1.0, 2.0)])
 def test_resized_image_and_mask_stay_aligned(axis, scale):
-    # An edge between black (class 0) and white (class 1). Where it lies in the image is where the grey levels sum to
-    # and where it lies in the mask is where the labels do, each to a pixel: over many scales they agree on average.
+    # An edge between black (class 0) and white (class 1). The sum of the grey levels gives its position in the image,
+    # the sum of the labels its position in the mask, each to a pixel. Over many scales they agree on average.
     shape = [64, 64]
     mask = np.zeros(shape, np.uint8)
     mask[30:] = 1
@@ -135,8 +135,8 @@ def test_resized_image_and_mask_stay_aligned(axis, scale):
 
 
 @given(seeds)
-def test_the_image_is_the_mask_s_colours_at_any_scale(seed):
-    # Blocks of 16 pixels, so that three quarters of the pixels are far from any edge: there, both must agree.
+def test_image_and_mask_agree_at_any_scale(seed):
+    # Blocks of 16 pixels: three quarters of the pixels are far from any edge, and there image and mask must agree.
     labels = np.random.default_rng(seed).integers(0, 4, (5, 6)).astype(np.uint8).repeat(16, 0).repeat(16, 1)
     pixels, mask = crop(
         np.repeat(60 * labels[..., None], 3, -1), labels, seed, size=(48, 64), scale=(0.8, 2), flip=True
@@ -190,10 +190,10 @@ def test_a_batch_split_over_workers_is_the_same_batch(batches):
     halves = [batches.collect(batches.start(draws[first : first + 2], step=9, first=first)) for first in (0, 2)]
     for part, both in zip(whole, zip(*halves, strict=True), strict=True):
         assert torch.equal(part, torch.cat(both))
-    assert not torch.equal(whole[0][0], whole[0][1])  # one image twice, but two crops
+    assert not torch.equal(whole[0][0], whole[0][1])  # the same image twice, but different crops
 
 
-def test_normalising_gives_imagenet_s_units():
+def test_normalising_uses_imagenet_statistics():
     # (255 * 0.485 - 255 * 0.485) / ... = 0 and (255 - 123.675) / (255 * 0.229) = 0.515 / 0.229.
     white = normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten().tolist()
     assert white == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])

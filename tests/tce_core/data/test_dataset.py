@@ -1,4 +1,4 @@
-"""The Arrow format: what is written is read back exactly, lazily, and bad files are named."""
+"""The Arrow format: reading returns exactly what was written, without copies, and bad files are named."""
 
 import json
 import pickle
@@ -110,7 +110,7 @@ def test_pickles_as_a_path(folder, monkeypatch):
     dataset = open_dataset(Path(folder.name))
     pickled = pickle.dumps(dataset)
     assert len(pickled) < 2000
-    monkeypatch.chdir("/")  # a worker process need not start where its parent did
+    monkeypatch.chdir("/")  # a worker process may start in another folder than its parent
     again = pickle.loads(pickled)
     assert again.fingerprint == dataset.fingerprint
     np.testing.assert_array_equal(again.val.image(2), dataset.val.image(2))
@@ -292,9 +292,9 @@ def rewrite(path, metadata=None, change=lambda table: table):
 
 
 BAD_FILES = {
-    "version": ({"metadata": {"version": 2}}, "format version 2, but version 1"),
+    "version": ({"metadata": {"version": 2}}, "format version 2, but this program reads version 1"),
     "columns": ({"change": lambda table: table.drop_columns(["pixels"])}, "columns .* are not those of format version"),
-    "foreign": ({"change": lambda table: table.replace_schema_metadata(None)}, "not a data set's split"),
+    "foreign": ({"change": lambda table: table.replace_schema_metadata(None)}, "not a split of a data set"),
     "damaged": ({"metadata": {"classes": None}}, '"classes" must be a list'),
     "empty": ({"change": lambda table: table.slice(0, 0)}, "the split is empty"),
 }

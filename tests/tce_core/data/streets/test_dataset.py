@@ -1,4 +1,4 @@
-"""The procedural data set: the same for the same seed, imbalanced as promised, quick."""
+"""`streets`: equal seeds give equal data, the imbalance is as promised, and drawing is fast."""
 
 import time
 
