@@ -1,4 +1,4 @@
-"""What a sweep has found: its Pareto front, how that grew, and the configuration to recommend."""
+"""The results of a sweep: its Pareto front, the growth of the front and the trial to recommend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,25 +14,30 @@ from sweeps.strategy.pareto import hypervolume_history, non_dominated, recommend
 
 @dataclass(frozen=True)
 class Choice:
-    """The recommended trial, the baseline it is measured against, and whether it kept the guard's floor."""
+    """The recommended trial and what it is compared with."""
 
     trial: TrialRecord
     baseline: TrialRecord | None
+    """The reference baseline; None if it has not completed."""
     floor: float | None
+    """The lowest acceptable value of the guard; None without a reference baseline."""
 
 
 class Outcome:
-    """Derived from the record whenever it is asked; `objectives` may differ from those the sweep searched by."""
+    """Computes the results from the record anew at each call.
+
+    `objectives` may differ from the objectives of the search.
+    """
 
     def __init__(self, record: Record, objectives: Objectives) -> None:
         self.record, self.objectives = record, objectives
 
     def candidates(self) -> list[TrialRecord]:
-        """Baselines and searched trials that had their full budget: what the front is made of."""
+        """Return the baselines and searched trials that trained for their full budget."""
         return [trial for trial in self.record.trials("baseline", "search") if trial.complete]
 
     def front(self) -> list[TrialRecord]:
-        """The non-dominated candidates, by mIoU."""
+        """Return the non-dominated candidates, in order of rising mIoU."""
         trials = self.candidates()
         if not trials:
             return []
@@ -43,10 +48,17 @@ class Outcome:
         )
 
     def history(self, margin: float = 0.0) -> tuple[list[TrialRecord], list[float]]:
-        """How the front grew: the candidates in the order they ended, and the hypervolume after each.
+        """Return how the front grew.
 
-        It is that beyond the worst values there are, or beyond a `margin` more: with one, what is best in one objective
-        counts though it is at the worst in the other. The order is that of epochs spent, which no clock can upset.
+        Candidates are ordered by the epochs that the sweep had spent when they ended, which does not depend on clocks.
+
+        Args:
+            margin: hypervolume is measured from the worst possible values (0, or 1 for a measure to minimise), moved
+                outward by this margin. With a margin, a trial that is best in one objective counts even if it is at
+                the worst value of the other.
+
+        Returns:
+            The candidates in the order in which they ended, and the hypervolume after each of them.
         """
         trials = sorted(self.candidates(), key=lambda trial: (ended_at(trial), trial.number))
         if not trials:
@@ -56,14 +68,18 @@ class Outcome:
         return trials, volumes.tolist()
 
     def reference(self) -> TrialRecord | None:
-        """The first baseline, against which gains and costs are counted; None until it has completed."""
+        """Return the first baseline of the space, the reference for gains and costs; None until it has completed."""
         label = next(iter(self.record.plan.space.get("baselines") or {}), None)
         return next((t for t in self.record.trials("baseline") if t.complete and t.label == label), None)
 
     def choose(self) -> Choice | None:
-        """The recommended trial: the best by the leading measure that keeps the guard above its floor.
+        """Choose the candidate with the best leading measure among those whose guard is not below the floor.
 
-        The floor is the reference baseline's own value less the allowance. A baseline can win.
+        The floor is the reference baseline's value of the guard minus the allowance; there is no floor without a
+        reference baseline. A baseline can win.
+
+        Returns:
+            The choice; None if no candidate qualifies.
         """
         trials, objectives = self.candidates(), self.objectives
         if not trials:
@@ -77,13 +93,13 @@ class Outcome:
         return None if best is None else Choice(trials[best], baseline, floor)
 
     def repetitions(self, trial: TrialRecord) -> list[TrialRecord]:
-        """The completed confirming runs of a trial: its configuration with seeds that had no part in choosing it."""
-        return [again for again in self.record.trials("confirm") if again.repeats == trial.number and again.complete]
+        """Return the completed confirmation runs of a trial: same configuration, seeds that the choice did not use."""
+        return [run for run in self.record.trials("confirm") if run.repeats == trial.number and run.complete]
 
     def _values(self, trials: Sequence[TrialRecord]) -> npt.NDArray[np.float64]:
         return np.array([self.objectives.values(trial.last.report) for trial in trials])
 
 
 def ended_at(trial: TrialRecord) -> int:
-    """Epochs that the whole sweep had spent when the trial ended."""
+    """Return the epochs that the whole sweep had spent when the trial ended; 0 for a trial that has not ended."""
     return trial.ended.epochs if trial.ended is not None else 0

@@ -1,7 +1,7 @@
-"""Two objectives at once: who dominates whom, how good a front is, and which point of it to take.
+"""Two objectives: dominance between trials, the quality of a front, and the trial to recommend.
 
-Objectives come as a (n, 2) array, one row a trial, and `maximize` says of each column whether more is better. A row
-that is not finite (a crashed trial) is on no front, adds no hypervolume and is never recommended.
+Objectives are an (n, 2) array with one row per trial; `maximize` states for each column whether more is better. A row
+that is not finite (a crashed trial) is never on the front, adds no hypervolume and is never recommended.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,13 @@ BOTH_UP = (True, True)
 
 
 def non_dominated(values: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> npt.NDArray[np.bool_]:
-    """(n,) bool: the rows that no other row dominates, i.e. is as good in both objectives and better in one.
+    """Mark the rows that no other row dominates.
 
-    Of several equal rows none dominates another, so all are kept.
+    A row dominates another if it is at least as good in both objectives and better in one. Equal rows do not dominate
+    each other, so all of them are kept.
+
+    Returns:
+        (n,) bool, True for the rows on the front.
 
     Raises:
         ValueError: `values` is not (n, 2).
@@ -31,9 +35,15 @@ def non_dominated(values: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> 
 
 
 def hypervolume(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> float:
-    """The area that the rows dominate, as far as `reference` (2,): a point that every acceptable trial beats.
+    """Compute the area between the front and a reference point.
 
-    In the product of the two units; 0 when no row beats the reference in both objectives.
+    Args:
+        values: (n, 2) objectives.
+        reference: (2,) a point that every acceptable trial beats in both objectives.
+        maximize: for each objective, whether more is better.
+
+    Returns:
+        The area in the product of the two units; 0 if no row beats the reference in both objectives.
 
     Raises:
         ValueError: `values` is not (n, 2), or the reference is not two finite numbers.
@@ -48,10 +58,10 @@ def hypervolume(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Seque
 
 
 def hypervolume_history(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> Floats:
-    """(n,) float64: the hypervolume after each row, in the order of the rows; it never falls."""
+    """Return the hypervolume of the first 1, 2, …, n rows: (n,) float64, never falling. See `hypervolume`."""
     points, _ = _rows(values)
     front, volumes = points[:0], []
-    for row in points:  # beside the front so far alone: the time grows with the rows, not with their square
+    for row in points:  # only the front so far is kept, so that the cost does not grow with the square of n
         front = np.vstack([front, row])
         front = front[non_dominated(front, maximize)]
         volumes.append(hypervolume(front, reference, maximize))
@@ -59,18 +69,21 @@ def hypervolume_history(values: npt.ArrayLike, reference: npt.ArrayLike, maximiz
 
 
 def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lead_maximize: bool = True) -> int | None:
-    """Index of the trial with the best lead among those that keep the guard; None when none does.
+    """Choose the trial with the best lead among those whose guard is acceptable.
+
+    A tie goes to the higher guard, then to the lower index. A trial with a NaN or an infinity never qualifies.
 
     Args:
         lead: (n,) the objective that leads the sweep, e.g. worst-class IoU.
-        guard: (n,) the objective that must not suffer for it, e.g. mIoU; more is better.
-        guard_floor: the lowest guard that is acceptable; equal to it is acceptable.
-        lead_maximize: False when less of the lead is better, e.g. std over classes.
+        guard: (n,) the objective that must not fall too far, e.g. mIoU; more is better.
+        guard_floor: the lowest acceptable guard; a guard equal to it is acceptable.
+        lead_maximize: False if less of the lead is better, e.g. std over classes.
 
-    Ties go to the higher guard, then to the lower index. A row with a NaN or an infinity never qualifies.
+    Returns:
+        The index of the trial; None if no trial qualifies.
 
     Raises:
-        ValueError: the shapes are not (n,) twice, or the floor is NaN.
+        ValueError: `lead` and `guard` are not both (n,), or the floor is NaN.
     """
     leads, guards = np.asarray(lead, dtype=np.float64), np.asarray(guard, dtype=np.float64)
     if leads.ndim != 1 or leads.shape != guards.shape:
@@ -86,7 +99,7 @@ def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lea
 
 
 def _rows(values: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """The points as (n, 2) float64, and (n,) which rows are finite. An empty list is no points."""
+    """Return the values as (n, 2) float64 and a mask (n,) of the finite rows. An empty list gives n = 0."""
     points = np.asarray(values, dtype=np.float64)
     if points.size == 0:
         points = points.reshape(0, 2)

@@ -1,4 +1,4 @@
-"""Where a search begins, if not in the dark: the front of an earlier sweep, or settings somebody wrote down."""
+"""The first configurations of a search, taken from the front of an earlier sweep or from a file."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,14 +14,21 @@ from tce_core.errors import UserError
 
 
 def warm_start(source: str, storage: str, space: Space) -> list[dict[str, Any]]:
-    """The configurations to try first.
+    """Read the configurations to try first.
 
     Args:
-        source: the name of a sweep in `storage`, whose front is taken, best guard first; or a YAML file: one exported
-            from a sweep, or a list of settings such as `{loss: class_tilt, t: 1, lr: 0.01}`.
+        source: the name of a sweep in `storage`, or a file that ends in .yaml or .yml. Of a sweep the searched trials
+            on the front are used, in order of falling guard. A file is an exported configuration or a list of settings
+            such as `{loss: class_tilt, t: 1, lr: 0.01}`.
+        storage: URL of the Optuna storage.
+        space: the space of the new search.
+
+    Returns:
+        The searched parameters of each configuration, without duplicates.
 
     Raises:
-        UserError: no such sweep or file, or a configuration that is not in the space; the message says where.
+        UserError: the sweep or file does not exist or cannot be read, or a configuration is not in the space. The
+            message names the source and the configuration.
     """
     found = from_file(Path(source)) if Path(source).suffix in (".yaml", ".yml") else from_sweep(source, storage)
     chosen: list[dict[str, Any]] = []
@@ -33,6 +40,11 @@ def warm_start(source: str, storage: str, space: Space) -> list[dict[str, Any]]:
 
 
 def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
+    """Return the configurations of the searched trials on the front of a sweep, in order of falling guard.
+
+    Raises:
+        UserError: the sweep does not exist, or no searched trial is on its front.
+    """
     record = Record.load(storage, name)
     objectives = record.plan.objectives
     front = [trial for trial in Outcome(record, objectives).front() if trial.role == "search"]
@@ -42,6 +54,11 @@ def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
 
 
 def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
+    """Return the configuration of an exported file, or the configurations of a list, in their order.
+
+    Raises:
+        UserError: the file cannot be read, is not YAML or contains something else.
+    """
     content = read_yaml(path, f"--warm-start {path}")
     if isinstance(content, dict) and isinstance(content.get("trial"), dict):
         return [content["trial"]]
@@ -51,10 +68,15 @@ def from_file(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def params_in_space(space: Space, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Of `settings` what the space searches; what it does not is as the space has it.
+    """Select the searched parameters from `settings`. All other settings are ignored, since the space fixes them.
+
+    Args:
+        space: the search space.
+        settings: values by name; names and values must be valid in a `TrialConfig`.
+        where: beginning of error messages.
 
     Raises:
-        UserError: a value is missing, or lies outside its dimension; or there is a key that no configuration has.
+        UserError: a searched parameter is missing or lies outside its dimension, or another key or value is not valid.
     """
     parse_config({name: value for name, value in settings.items() if name not in space.space}, where)
     params: dict[str, Any] = {}
@@ -71,6 +93,7 @@ def params_in_space(space: Space, settings: Mapping[str, Any], where: str) -> di
 
 
 def contains(dimension: Range | Choices, value: Any) -> bool:
+    """Return whether the value is one of the choices, or a number (not a bool) in the closed range."""
     if isinstance(dimension, Choices):
         return value in dimension.choices
     number = isinstance(value, int | float) and not isinstance(value, bool)

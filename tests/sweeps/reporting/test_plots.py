@@ -39,9 +39,7 @@ def traces(figure):
 @given(grids, st.booleans())
 def test_the_staircase_bounds_exactly_what_is_dominated(spots, y_minimize):
     x, y = _staircase(trials(spots, y_minimize), LIMITS, LIMITS, y_minimize)
-    assert all(
-        a == b or c == d for a, b, c, d in zip(x, x[1:], y, y[1:], strict=False)
-    )  # only vertical and horizontal steps
+    assert all(a == b or c == d for a, b, c, d in zip(x, x[1:], y, y[1:], strict=False))  # parallel to the axes
     assert (x[0], y[-1]) == (LIMITS[0], LIMITS[1] if y_minimize else LIMITS[0])  # starts and ends at the edges
     for column in np.arange(-0.5, 6.0):
         reached = [b for a, b in spots if a > column]

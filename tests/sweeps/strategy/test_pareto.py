@@ -1,4 +1,4 @@
-"""`sweeps.strategy.pareto` against brute force: every small case of dominance, and areas counted cell by cell."""
+"""`sweeps.strategy.pareto` against brute force: dominance in every small case, and areas counted in unit cells."""
 
 from itertools import product
 
@@ -21,7 +21,7 @@ def dominates(a, b, maximize):
 
 
 def cells_dominated(values, reference, maximize):
-    """Area by counting unit cells of the integer grid 0..6 that lie between the reference and a point."""
+    """Area from counting the unit cells of the integer grid 0..6 that lie between the reference and a point."""
     corners = [
         [(low, low + 1) if up else (low + 1, low) for low in range(-1, 8)] for up in maximize
     ]  # (nearer the reference, farther)
@@ -52,7 +52,7 @@ def test_equal_rows_are_all_kept():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_row_that_is_not_finite_counts_for_nothing(bad):
+def test_a_row_that_is_not_finite_is_ignored(bad):
     values = [[bad, 9.0], [1.0, 1.0], [9.0, bad], [0.0, 2.0]]
     assert non_dominated(values).tolist() == [False, True, False, True]
     assert hypervolume(values, (0, 0)) == 1.0 == hypervolume([values[1]], (0, 0))
@@ -60,7 +60,7 @@ def test_a_row_that_is_not_finite_counts_for_nothing(bad):
     assert recommend([0.5, 0.1], [bad, 1.0], 0.0) == 1
 
 
-def test_no_points_is_no_front():
+def test_no_points_give_an_empty_front():
     assert non_dominated([]).shape == (0,)
     assert hypervolume([], (0, 0)) == 0.0
     assert hypervolume_history([], (0, 0)).shape == (0,)
@@ -68,12 +68,12 @@ def test_no_points_is_no_front():
 
 
 @given(clouds, st.tuples(st.integers(0, 6), st.integers(0, 6)), st.sampled_from(DIRECTIONS))
-def test_hypervolume_is_the_area_counted_by_hand(values, reference, maximize):
+def test_hypervolume_is_the_area_of_the_counted_cells(values, reference, maximize):
     assert hypervolume(values, reference, maximize) == pytest.approx(cells_dominated(values, reference, maximize))
 
 
 @given(clouds, st.sampled_from(DIRECTIONS))
-def test_hypervolume_history_ends_at_the_whole_and_never_falls(values, maximize):
+def test_hypervolume_history_never_falls_and_ends_at_the_total(values, maximize):
     reference = [0.0 if up else 6.0 for up in maximize]
     history = hypervolume_history(values, reference, maximize)
     assert (np.diff(history) >= 0).all()
@@ -86,10 +86,10 @@ def test_hypervolume_history_ends_at_the_whole_and_never_falls(values, maximize)
 @pytest.mark.parametrize(
     ("lead", "guard", "floor", "wanted"),
     [
-        ([0.1, 0.5, 0.9], [0.8, 0.7, 0.2], 0.6, 1),  # the best lead is too dear
-        ([0.1, 0.5, 0.9], [0.8, 0.7, 0.6], 0.6, 2),  # on the floor is good enough
-        ([0.5, 0.5, 0.1], [0.7, 0.8, 0.9], 0.6, 1),  # a tie: the higher guard
-        ([0.5, 0.5, 0.5], [0.7, 0.8, 0.8], 0.6, 1),  # a tie in both: the lower index
+        ([0.1, 0.5, 0.9], [0.8, 0.7, 0.2], 0.6, 1),  # the best lead has too low a guard
+        ([0.1, 0.5, 0.9], [0.8, 0.7, 0.6], 0.6, 2),  # a guard on the floor is acceptable
+        ([0.5, 0.5, 0.1], [0.7, 0.8, 0.9], 0.6, 1),  # a tie goes to the higher guard
+        ([0.5, 0.5, 0.5], [0.7, 0.8, 0.8], 0.6, 1),  # a tie in both goes to the lower index
         ([0.1, 0.5], [0.5, 0.4], 0.6, None),
         ([np.nan, np.nan], [0.9, 0.9], 0.6, None),
     ],
@@ -103,7 +103,7 @@ def test_recommend_where_less_of_the_lead_is_better():
 
 
 @given(clouds, st.integers(0, 6), st.booleans())
-def test_nothing_that_qualifies_dominates_the_recommended(values, floor, up):
+def test_no_qualified_trial_dominates_the_recommended_one(values, floor, up):
     index = recommend(values[:, 0], values[:, 1], floor, lead_maximize=up)
     allowed = values[values[:, 1] >= floor]
     assert (index is None) == (len(allowed) == 0)
@@ -122,6 +122,6 @@ def test_nothing_that_qualifies_dominates_the_recommended(values, floor, up):
         (lambda: recommend([1.0], [1.0], float("nan")), "guard_floor"),
     ],
 )
-def test_what_makes_no_sense_is_refused(call, message):
+def test_invalid_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

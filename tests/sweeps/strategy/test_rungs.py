@@ -1,4 +1,4 @@
-"""`sweeps.strategy.rungs` against brute force (ranks by peeling off fronts one by one) and a truth table."""
+"""`sweeps.strategy.rungs` against brute force (ranks from removing one front after another) and a truth table."""
 
 from fractions import Fraction
 from itertools import product
@@ -15,7 +15,7 @@ DIRECTIONS = list(product((True, False), repeat=2))
 coordinates = st.integers(-6, 6).map(float)
 rows = st.tuples(coordinates, coordinates)
 clouds = st.lists(rows, min_size=1, max_size=12, unique=True)
-crowds = st.lists(rows, min_size=1, max_size=12)  # of which several may be equal
+crowds = st.lists(rows, min_size=1, max_size=12)  # rows may be equal
 shares = st.fractions(Fraction(1, 20), 1, max_denominator=20)
 directions = st.sampled_from(DIRECTIONS)
 
@@ -27,7 +27,7 @@ def dominates(a, b, maximize):
 
 
 def peeled(values, maximize):
-    """The rank of each row: 0 for the front, 1 for what is the front without that, and so on."""
+    """The rank of each row: 0 for the front, 1 for the front of the remaining rows, and so on."""
     ranks, left, rank = {}, set(range(len(values))), 0
     while left:
         front = {i for i in left if not any(dominates(values[j], values[i], maximize) for j in left)}
@@ -40,27 +40,27 @@ def survivors(values, keep, maximize=(True, True)):
     return {tuple(row) for i, row in enumerate(values) if goes_on(values, i, float(keep), maximize)}
 
 
-# Who goes on
+# Which trials continue
 
 
 @pytest.mark.parametrize(
     ("values", "keep", "wanted"),
     [
-        ([(5, 5)], 0.1, [True]),  # the first at a rung
+        ([(5, 5)], 0.1, [True]),  # the first trial at a rung
         ([(5, 5), (6, 6)], 0.5, [False, True]),
         ([(5, 5), (4, 4)], 0.5, [True, False]),
-        ([(5, 5), (4, 6)], 0.5, [True, False]),  # a trade: the best in the first objective
+        ([(5, 5), (4, 6)], 0.5, [True, False]),  # neither dominates: the better one in the first objective
         ([(4, 6), (5, 5)], 0.5, [False, True]),
         ([(1, 1), (2, 2), (3, 3)], 0.5, [False, False, True]),  # half of three is one
         ([(1, 1), (2, 2), (3, 3), (4, 4)], 0.5, [False, False, True, True]),
-        ([(1, 9), (9, 1), (8, 8), (0, 0)], 0.5, [False, True, True, False]),  # the balanced one and one far from it
+        ([(1, 9), (9, 1), (8, 8), (0, 0)], 0.5, [False, True, True, False]),  # the balanced row and the farthest
         ([(1, 9), (9, 1), (8, 8), (0, 0)], 0.75, [True, True, True, False]),
         ([(1, 9), (9, 1), (8, 8), (0, 0)], 0.25, [False, False, True, False]),
-        ([(3, 3), (3, 3), (1, 1)], 0.34, [True, False, False]),  # of equals the earlier row
+        ([(3, 3), (3, 3), (1, 1)], 0.34, [True, False, False]),  # of equal rows the earlier one
         ([(3, 3), (1, 1), (2, 2)] * 2, 0.5, [True, False, True, True, False, False]),
     ],
 )
-def test_who_goes_on(values, keep, wanted):
+def test_which_trials_go_on(values, keep, wanted):
     assert [goes_on(values, i, keep) for i in range(len(values))] == wanted
 
 
@@ -70,13 +70,13 @@ def test_as_many_go_on_as_there_are_places(values, keep, maximize):
     assert going == max(1, floor(keep * len(values)))
 
 
-def test_a_share_that_binary_cannot_hold_is_not_rounded_down():
+def test_a_share_that_is_inexact_in_binary_is_not_rounded_down():
     """0.29 x 100 is 28.999999999999996."""
     assert sum(goes_on([(i, i) for i in range(100)], i, 0.29) for i in range(100)) == 29
 
 
 @given(crowds, shares, directions)
-def test_nobody_is_stopped_for_one_of_a_lower_rank(values, keep, maximize):
+def test_no_trial_is_stopped_in_favour_of_one_with_a_worse_rank(values, keep, maximize):
     ranks = peeled(values, maximize)
     going = [goes_on(values, i, float(keep), maximize) for i in range(len(values))]
     worst = max(rank for rank, on in zip(ranks, going, strict=True) if on)
@@ -84,17 +84,17 @@ def test_nobody_is_stopped_for_one_of_a_lower_rank(values, keep, maximize):
 
 
 @given(crowds, directions)
-def test_all_go_on_if_all_are_to_be_kept(values, maximize):
+def test_all_trials_go_on_if_keep_is_1(values, maximize):
     assert all(goes_on(values, i, 1, maximize) for i in range(len(values)))
 
 
 @given(rows, shares, directions)
-def test_the_first_at_a_rung_goes_on(row, keep, maximize):
+def test_the_first_trial_at_a_rung_goes_on(row, keep, maximize):
     assert goes_on([row], 0, float(keep), maximize)
 
 
 @given(crowds, shares, directions)
-def test_what_is_better_than_all_in_both_goes_on(values, keep, maximize):
+def test_a_trial_that_is_best_in_both_objectives_goes_on(values, keep, maximize):
     best = tuple(7.0 if up else -7.0 for up in maximize)
     assert goes_on([*values, best], len(values), float(keep), maximize)
 
@@ -106,8 +106,8 @@ def test_the_order_of_the_rows_does_not_matter(values, keep, maximize, random):
 
 
 @given(clouds, directions, st.integers(0, 3))
-def test_where_ranks_decide_the_scales_do_not_matter(values, maximize, last):
-    """The cut lies between two ranks: whatever bends the objectives but keeps their order changes nothing."""
+def test_if_ranks_decide_the_scales_do_not_matter(values, maximize, last):
+    """The cut lies between two ranks: a monotone change of the objectives does not change the decision."""
     ranks = peeled(values, maximize)
     keep = sum(rank <= last for rank in ranks) / len(values)
     bent = [(np.exp(x), y**3 + 5 * y) for x, y in values]
@@ -123,7 +123,7 @@ def test_units_do_not_matter(values, keep, maximize):
 
 
 @given(clouds, shares, directions, st.tuples(st.booleans(), st.booleans()))
-def test_less_is_better_mirrors_more_is_better(values, keep, maximize, mirrored):
+def test_minimising_an_objective_is_maximising_its_negative(values, keep, maximize, mirrored):
     signs = np.where(mirrored, -1.0, 1.0)
     turned = [up != mirror for up, mirror in zip(maximize, mirrored, strict=True)]
     wanted = [goes_on(values, i, float(keep), maximize) for i in range(len(values))]
@@ -142,12 +142,12 @@ def test_less_is_better_mirrors_more_is_better(values, keep, maximize, mirrored)
         ([(1, 1)], np.nan, r"keep must be in \(0, 1\]"),
     ],
 )
-def test_what_makes_no_sense_is_refused(values, keep, message):
+def test_invalid_arguments_are_refused(values, keep, message):
     with pytest.raises(ValueError, match=message):
         goes_on(values, 0, keep)
 
 
-# The spread along a front
+# Spread along a front
 
 
 @pytest.mark.parametrize(
@@ -165,18 +165,18 @@ def test_a_front_is_spread_out(values, wanted):
 
 
 @given(crowds, directions)
-def test_a_spread_holds_every_row_once_and_each_next_is_farthest_from_those_before(values, maximize):
+def test_a_spread_holds_every_row_once_and_each_row_is_farthest_from_those_before(values, maximize):
     order = spread(values, maximize).tolist()
     assert sorted(order) == list(range(len(values)))
     better = np.array(values) * np.where(maximize, 1.0, -1.0)
     scaled = (better - better.min(axis=0)) / np.where(np.ptp(better, axis=0) > 0, np.ptp(better, axis=0), 1.0)
-    assert scaled[order[0]].sum() == scaled.sum(axis=1).max()  # first the best balanced
+    assert scaled[order[0]].sum() == scaled.sum(axis=1).max()  # the best balanced row comes first
     for place in range(1, len(order)):
         distance = np.abs(scaled[:, None] - scaled[order[:place]]).sum(axis=2).min(axis=1)
         assert distance[order[place]] == max(distance[i] for i in order[place:])
 
 
-# The rungs themselves
+# Default rungs
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_spread_holds_every_row_once_and_each_next_is_farthest_from_those_befo
         (52, (9, 26)),
     ],
 )
-def test_the_rungs_of_a_budget(epochs, wanted):
+def test_default_rungs(epochs, wanted):
     assert default_rungs(epochs) == wanted
 
 

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.warm_start`: an earlier front or a written list is tried first; bad input is refused."""
+"""`sweeps.strategy.warm_start`: an earlier front or a file is tried first; invalid input is refused."""
 
 import pytest
 import yaml
@@ -23,7 +23,7 @@ SEARCHED = parse_space(CONDITIONAL, "own.yaml")
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file and gives its path: `write("- {t: 1}")`."""
+    """A function that writes a file and returns its path: `write("- {t: 1}")`."""
 
     def make(text, name="first.yaml"):
         (tmp_path / name).write_text(text, encoding="utf-8")
@@ -45,7 +45,7 @@ def refusal(source, storage="sqlite:///:memory:"):
 
 @pytest.fixture
 def earlier(begin):
-    """A search of which these are the measures; the first, of the baseline, is on the front, too."""
+    """A finished search with fixed measures. The first trial is the baseline, which is on the front, too."""
 
     def make(**changes):
         space = {**SPACE, "baselines": {"mcce": {"loss": "mcce"}}}
@@ -58,7 +58,7 @@ def earlier(begin):
 
 
 @pytest.mark.parametrize(("objective", "wanted"), [("worst_iou", [4, 3, 2]), ("miou", [2, 3, 4])])
-def test_the_front_of_an_earlier_sweep_is_tried_first_the_best_guard_before_all(earlier, objective, wanted):
+def test_the_front_of_an_earlier_sweep_is_tried_first_in_order_of_falling_guard(earlier, objective, wanted):
     search = earlier(objective=objective)
     assert [trial.number for trial in search.record.trials() if trial.stopped] == [5]
     found = warm_start("one", search.record.store.url, search.space)
@@ -73,14 +73,14 @@ def test_a_sweep_without_a_searched_front_is_refused(begin):
     )
 
 
-def test_a_sweep_that_is_not_there_is_refused_and_those_that_are_listed(earlier, tmp_path):
+def test_a_missing_sweep_is_refused_and_the_existing_ones_are_listed(earlier, tmp_path):
     assert refusal("gone", earlier().record.store.url).endswith("; it holds one")
     assert "no sweep 'gone'" in refusal("gone", f"sqlite:///{tmp_path}/none.db")
     assert not (tmp_path / "none.db").exists()
 
 
 def test_a_sweep_of_another_space_is_refused(earlier):
-    """There `t` may be up to 10."""
+    """The earlier sweep allows `t` up to 10."""
     search = earlier()
     narrow = parse_space({"space": {"t": {"low": 0.1, "high": 0.11}}}, "own.yaml")
     with pytest.raises(UserError, match=r"^--warm-start one: configuration 1: t = .* is outside the space: t 0\.1 to"):
@@ -98,7 +98,7 @@ def test_an_exported_file_is_tried_first(earlier, tmp_path):
     assert found == [choice.trial.params]
 
 
-def test_a_list_of_settings_is_tried_in_its_order_without_what_is_not_searched(write):
+def test_a_list_of_settings_is_tried_in_its_order_without_settings_that_are_not_searched(write):
     text = """
     - {loss: class_tilt, t: 1}
     - {loss: stochastic_tilt, t: 10, gamma: 0.01, lr: 3}
@@ -139,7 +139,7 @@ def test_a_list_of_settings_is_tried_in_its_order_without_what_is_not_searched(w
         ("- a\n b: [", "not YAML"),
     ],
 )
-def test_a_file_that_cannot_be_tried_is_refused_by_what_and_where(write, text, named):
+def test_an_invalid_file_is_refused_with_its_place_and_reason(write, text, named):
     file = write(text)
     message = refusal(file)
     assert message.startswith(f"--warm-start {file}: ")
@@ -160,10 +160,10 @@ def test_a_file_cannot_run_code(write, tmp_path, text):
     assert "not YAML: could not determine a constructor for the tag" in refusal(file)
     assert not witness.exists()
     yaml.unsafe_load((tmp_path / "first.yaml").read_text())
-    assert witness.exists()  # the same text would have, read carelessly
+    assert witness.exists()  # an unsafe loader does run the code
 
 
-def test_what_is_no_readable_file_is_refused(tmp_path):
+def test_an_unreadable_file_is_refused(tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "bytes.yml").write_bytes(b"\xff\xfe\x00")
     for name, reason in (("gone.yaml", "No such file"), ("folder.yaml", "Is a directory"), ("bytes.yml", "not YAML")):
@@ -171,7 +171,7 @@ def test_what_is_no_readable_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.yaml")))
-def test_every_point_of_a_built_in_grid_is_within_its_space(name):
+def test_every_point_of_a_built_in_grid_is_in_its_space(name):
     space = load_space(name)
     for params in space.grid()[:500]:
         assert params_in_space(space, params, "") == params
@@ -182,7 +182,7 @@ def test_every_point_of_a_built_in_grid_is_within_its_space(name):
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "random", "nsga2"])
-def test_a_sweep_tries_them_first_and_then_others_also_when_it_was_killed(begin, sampler):
+def test_a_sweep_tries_them_first_and_then_others_even_after_interruptions(begin, sampler):
     first = {"loss": "stochastic_tilt", "t": 2, "gamma": 0.5}, {"loss": "class_tilt", "t": 10}
     search = begin(space=CONDITIONAL, trials=3, confirm=0, sampler=sampler, warm_start=first)
     for _ in range(3):
@@ -194,7 +194,7 @@ def test_a_sweep_tries_them_first_and_then_others_also_when_it_was_killed(begin,
     assert [trial.config["t"] for trial in search.record.trials("search")[:2]] == [2, 10]
 
 
-def test_no_more_are_tried_than_trials_are_planned(begin):
+def test_no_more_of_them_are_tried_than_trials_are_planned(begin):
     first = tuple({"loss": "class_tilt", "t": t} for t in (1, 2, 3))
     search = begin(space=CONDITIONAL, trials=2, confirm=0, warm_start=first)
     for _ in range(2):
