@@ -17,9 +17,9 @@ def warm_start(source: str, storage: str, space: Space) -> list[dict[str, Any]]:
     """Read the configurations to try first.
 
     Args:
-        source: the name of a sweep in `storage`, or a file that ends in .yaml or .yml. Of a sweep the searched trials
-            on the front are used, in order of falling guard. A file is an exported configuration or a list of settings
-            such as `{loss: class_tilt, t: 1, lr: 0.01}`.
+        source: the name of a sweep in `storage`, or a file that ends in .yaml or .yml. A sweep gives the
+            searched trials on its front, the highest guard first. A file is an exported configuration or a list of
+            settings such as `{loss: class_tilt, t: 1, lr: 0.01}`.
         storage: URL of the Optuna storage.
         space: the space of the new search.
 
@@ -40,7 +40,7 @@ def warm_start(source: str, storage: str, space: Space) -> list[dict[str, Any]]:
 
 
 def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
-    """Return the configurations of the searched trials on the front of a sweep, in order of falling guard.
+    """Return the configurations of the searched trials on the front of a sweep, the highest guard first.
 
     Raises:
         UserError: the sweep does not exist, or no searched trial is on its front.

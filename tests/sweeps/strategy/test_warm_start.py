@@ -58,7 +58,7 @@ def earlier(begin):
 
 
 @pytest.mark.parametrize(("objective", "wanted"), [("worst_iou", [4, 3, 2]), ("miou", [2, 3, 4])])
-def test_the_front_of_an_earlier_sweep_is_tried_first_in_order_of_falling_guard(earlier, objective, wanted):
+def test_the_front_of_an_earlier_sweep_is_tried_first_with_the_highest_guard_first(earlier, objective, wanted):
     search = earlier(objective=objective)
     assert [trial.number for trial in search.record.trials() if trial.stopped] == [5]
     found = warm_start("one", search.record.store.url, search.space)
