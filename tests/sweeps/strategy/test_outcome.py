@@ -1,4 +1,4 @@
-"""`sweeps.strategy.outcome` on a real record: the front, how it grew, and which trial is recommended."""
+"""`sweeps.strategy.outcome` on a real record: the front, its growth and the recommended trial."""
 
 import pytest
 
@@ -14,14 +14,14 @@ SPACE = {
 
 
 def end(search, trial, *row):
-    """After its only epoch, with these IoUs, or with this mIoU and worst IoU."""
+    """End a trial after its only epoch; `row` is the IoUs of all classes, or mIoU and worst IoU."""
     search.record_epoch(trial.number, ious(1, *row) if len(row) > 2 else result(1, *row))
     search.record_end(trial.number)
 
 
 @pytest.fixture
 def candidates(begin):
-    """A record of the reference baseline and searched trials with these IoUs: `candidates((…), (…), objective=…)`."""
+    """The outcome of a sweep with these measures, the reference baseline first: `candidates((…), (…), objective=…)`."""
 
     def make(*rows, **changes):
         search = begin(space=SPACE, trials=len(rows) - 1, confirm=0, **changes)
@@ -36,10 +36,10 @@ def chosen(outcome):
     return outcome.choose().trial.number
 
 
-def test_the_best_lead_that_keeps_the_guards_floor_is_recommended(candidates):
+def test_the_best_lead_whose_guard_is_not_below_the_floor_is_recommended(candidates):
     outcome = candidates((0.50, 0.10), (0.48, 0.40), (0.495, 0.30), (0.52, 0.15), allowance=0.01)
     choice = outcome.choose()
-    assert choice.trial.number == 2  # 1 has a better worst class, but falls below 0.49
+    assert choice.trial.number == 2  # trial 1 has a better worst class, but its mIoU is below 0.49
     assert (choice.baseline.number, choice.floor) == (0, pytest.approx(0.49))
     assert [trial.number for trial in outcome.front()] == [1, 2, 3]
 
@@ -55,8 +55,8 @@ def test_a_baseline_can_win(candidates):
     assert outcome.choose().baseline.number == 0
 
 
-def test_the_lead_that_is_to_be_small_is_minimised(candidates):
-    """Std over classes: trial 1 is the most even one, trial 2 has the better worst class."""
+def test_a_lead_of_which_less_is_better_is_minimised(candidates):
+    """Trial 1 has the lower std over classes, trial 2 has the better worst class."""
     even, spread = (0.50, 0.50, 0.50, 0.50), (0.99, 0.99, 0.99, 0.51)
     rows = ((0.6, 0.1), even, spread)
     assert chosen(candidates(*rows, objective="std_iou", allowance=0.2)) == 1
@@ -66,20 +66,20 @@ def test_the_lead_that_is_to_be_small_is_minimised(candidates):
 
 
 def test_bottom25_is_the_mean_of_the_worst_quarter_of_the_classes(candidates):
-    """Of eight classes a quarter is two: trial 1 has the worse worst class, but the better worst two."""
+    """A quarter of eight classes is two. Trial 1 has the lower worst class, but the higher mean of its worst two."""
     base = (0.6,) * 6 + (0.1, 0.1)
     first, second = (0.6,) * 6 + (0.2, 0.9), (0.6,) * 6 + (0.3, 0.4)
     assert chosen(candidates(base, first, second, objective="bottom25_iou")) == 1
     assert chosen(candidates(base, first, second, objective="worst_iou")) == 2
 
 
-def test_when_miou_leads_the_worst_class_guards(candidates):
+def test_if_miou_leads_the_worst_class_is_the_guard(candidates):
     outcome = candidates((0.50, 0.20), (0.70, 0.10), (0.60, 0.195), objective="miou", allowance=0.01)
     choice = outcome.choose()
     assert (choice.trial.number, choice.floor) == (2, pytest.approx(0.19))
 
 
-def test_a_sweep_can_be_judged_by_another_objective_than_it_searched_by(candidates):
+def test_the_objectives_may_differ_from_those_of_the_search(candidates):
     outcome = candidates((0.50, 0.10), (0.49, 0.30), (0.55, 0.095), objective="worst_iou", allowance=0.02)
     assert chosen(outcome) == 1
     assert chosen(Outcome(outcome.record, Objectives.led_by("miou", 0.02))) == 2
@@ -90,25 +90,25 @@ def test_a_sweep_can_be_judged_by_another_objective_than_it_searched_by(candidat
     assert {t.number for t in outcome.front()} == {0, 1, 2}
 
 
-def test_hypervolume_grows_with_the_candidates_and_is_the_areas_they_dominate(candidates):
+def test_the_history_is_the_area_that_the_candidates_so_far_dominate(candidates):
     outcome = candidates((0.50, 0.10), (0.40, 0.05), (0.40, 0.20))
     trials, volumes = outcome.history()
     assert [trial.number for trial in trials] == [0, 1, 2]
     assert volumes == pytest.approx([0.05, 0.05, 0.09])
 
 
-def test_the_history_is_in_the_order_in_which_trials_ended_whatever_their_numbers(begin):
+def test_the_history_is_in_the_order_in_which_trials_ended(begin):
     search = begin(space=SPACE, trials=3, confirm=0)
     trials = [search.next() for _ in range(4)]
     for number, row in ((2, (0.4, 0.2)), (0, (0.5, 0.1)), (3, (0.9, 0.9))):
         end(search, trials[number], *row)
-    for one in (search, reopened(search)):  # 1 is running
+    for one in (search, reopened(search)):  # trial 1 is still running
         ended, volumes = one.outcome.history()
         assert [trial.number for trial in ended] == [2, 0, 3]
         assert volumes == pytest.approx([0.08, 0.09, 0.81])
 
 
-def test_confirming_runs_are_no_candidates(begin):
+def test_confirmation_runs_are_not_candidates(begin):
     search = begin(space=SPACE, trials=1, confirm=1)
     for row in ((0.5, 0.1), (0.5, 0.3), (0.9, 0.9), (0.9, 0.9)):
         end(search, search.next(), *row)
