@@ -1,8 +1,8 @@
-"""Tilted Cross-Entropy for semantic segmentation: the science, without Ray, Optuna or MLflow.
+"""Tilted Cross-Entropy for semantic segmentation. This package does not import Ray, Optuna or MLflow.
 
-Names of tensor axes, used everywhere: B images, K classes, H, W. Logits are ``(B, K, H, W)`` float, labels
-``(B, H, W)`` int64 with ``VOID`` for pixels that do not count, confusion matrices ``(K, K)`` int64 with rows =
-truth and columns = prediction.
+Tensor axes have the same names everywhere: B images, K classes, H height, W width. Logits are `(B, K, H, W)` float.
+Labels are `(B, H, W)` int64, where `VOID` marks pixels that do not count. Confusion matrices are `(K, K)` int64:
+a row is a true class, a column a predicted class.
 """
 
 VOID = 255

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors, numbers and JSON text; nothing in them is executed when they are read."""
+"""Checkpoints hold tensors, numbers and JSON text. Reading one never executes code from the file."""
 
 import json
 import zipfile
@@ -11,49 +11,60 @@ import torch
 from torch import Tensor
 
 from tce_core.config import TrialConfig
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 from tce_core.files import replacing
 
 
-class CannotSave(UserError):
-    """A checkpoint could not be written: the disk's trouble, not the training's."""
+class CannotSave(TemporaryError):
+    """A checkpoint could not be written, for example because the disk is full. The training itself did not fail."""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write all of `state` or leave the earlier file as it was.
+    """Write `state` to `path`. If that fails, the earlier file stays unchanged.
+
+    Args:
+        path: the file to write; its folder is created if needed.
+        state: tensors, numbers, text and containers of them, with at least the keys `config` (JSON text of the
+            `TrialConfig`), `model` (a state dict) and `epoch`.
 
     Raises:
-        CannotSave: the disk is full, or the like.
+        CannotSave: the file cannot be written, for example because the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             torch.save(dict(state), partial)
-    except (OSError, RuntimeError) as error:  # torch's zip writer turns a failed write into a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch's zip writer reports a failed write as a RuntimeError
         reason = getattr(error, "strerror", None) or str(error.__context__ or error).splitlines()[0]
         raise CannotSave(f"{path}: the checkpoint cannot be written: {reason}") from None
 
 
 def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote for the same configuration.
+    """Read the state that `save_checkpoint` wrote for the same configuration.
 
     Raises:
-        UserError: not a checkpoint, or one of another configuration; the message names what differs.
+        UserError: the file is not a checkpoint, or it belongs to another configuration; the message names the key
+            that differs.
     """
     state = read_checkpoint(path)
-    saved, asked = json.loads(state["config"]), json.loads(config.model_dump_json())
-    for key in asked:
-        if saved.get(key) != asked[key]:
-            raise UserError(f"{path}: written with {key} = {saved.get(key)}, not {asked[key]}; use another file")
+    saved, wanted = json.loads(state["config"]), json.loads(config.model_dump_json())
+    for key in wanted:
+        if saved.get(key) != wanted[key]:
+            raise UserError(f"{path}: written with {key} = {saved.get(key)}, not {wanted[key]}; use another file")
     return state
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of any configuration; tensors come on the CPU.
+
+    Raises:
+        UserError: the file is missing, damaged, or not a checkpoint of this program.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # torch.load checks no sum
+            damaged = archive.testzip()  # torch.load does not verify checksums
         state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, unpickling and I/O errors share no narrower base
+    except Exception as error:  # zip, unpickling and I/O errors have no narrower common base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint that can be read safely: {reason}") from None
     if damaged:
@@ -64,7 +75,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def export_weights(checkpoint: Path, target: Path, metadata: Mapping[str, str]) -> None:
-    """The model of a checkpoint as safetensors, with text metadata beside the tensors."""
+    """Write the model of a checkpoint as a safetensors file.
+
+    Args:
+        checkpoint: a file that `save_checkpoint` wrote.
+        target: the safetensors file to write or replace.
+        metadata: text that is stored beside the tensors.
+
+    Raises:
+        UserError: `checkpoint` is not a checkpoint.
+    """
     model: dict[str, Tensor] = read_checkpoint(checkpoint)["model"]
     with replacing(target) as partial:
         safetensors.torch.save_file({k: v.contiguous() for k, v in model.items()}, partial, dict(metadata))

@@ -1,4 +1,4 @@
-"""`TrialConfig`: everything that decides what one training run learns."""
+"""`TrialConfig`: every setting that affects what one training run learns."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,42 +14,49 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class TrialConfig(BaseModel):
-    """One training run, typed, frozen and complete: the same configuration and data give the same weights.
+    """The settings of one training run: typed, immutable and complete.
 
-    The defaults are the paper's recipe (SGD, poly schedule, DeepLabv3+ at output stride 16, total batch 8) at a
-    size that a CPU can train. Unknown keys are refused, so a misspelt setting never passes for a default.
+    The same configuration and data give the same weights. The defaults are the recipe of arXiv 2103.14051 (SGD, poly
+    schedule, DeepLabv3+ at output stride 16, total batch 8) at a size that a CPU can train. Unknown keys are refused,
+    so that a misspelt key does not silently leave a default in place.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    # What is minimised.
+    # The loss.
     loss: str = "mcce"
-    """A name of `loss_table.LOSSES`."""
+    """A key of `loss_table.LOSSES`."""
     t: float = 1.0
-    """Tilt of `image_tilt`, `class_tilt` and `stochastic_tilt`; 0 is the plain mean, negative tilts the other way."""
+    """Tilt of `image_tilt`, `class_tilt` and `stochastic_tilt`. 0: the plain mean; above 0: large losses weigh more;
+    below 0: small losses weigh more."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Rate of the exponential moving average in Algorithm 1, line 7 (`stochastic_tilt`)."""
+    """Rate of the moving average in Algorithm 1, line 7 (`stochastic_tilt`)."""
     level: Literal["class", "image"] = "class"
-    """What `stochastic_tilt` draws: a class, then an image that holds it; or an image directly."""
+    """What `stochastic_tilt` draws. `class`: a class, then an image that shows it. `image`: an image directly."""
     draw: Literal["image", "batch"] = "image"
-    """Each image of a batch draws for itself, or (the paper's letter) one draw serves the mini-batch."""
+    """`image`: one draw for each image of the batch. `batch`: one draw for the whole batch, as written in the paper
+    (lines 4-5)."""
     estimator: Literal["batch", "class"] = "batch"
-    """L_B in line 7: the loss of all valid pixels (the paper's letter), or of the drawn class's pixels alone."""
+    """L_B of line 6. `batch`: the loss of all valid pixels, as written in the paper. `class`: the loss of the drawn
+    class's pixels only."""
     partition: Literal["overlapping", "disjoint"] = "overlapping"
-    """D_c: every image that holds c, or a partition in which each image belongs to its rarest class."""
+    """D_c, the images of class c. `overlapping`: every image that shows c. `disjoint`: each image belongs to its
+    rarest class only."""
     tilt_warmup: Fraction = 0.0
-    """Share of the training during which t rises linearly from 0: a remedy where direct tilting diverges."""
+    """Fraction of the training during which t rises linearly from 0. It helps where direct tilting diverges."""
     clip_grad_norm: Positive | None = None
+    """Largest norm of the gradient; a longer gradient is scaled down. null: no limit."""
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Exponent of (1 - p) in `focal`."""
     weight_power: Annotated[float, Field(ge=0)] = 1.0
-    """`weighted_ce` and `focal` weigh class c by (pixel count of c) ** -weight_power, normalised to mean 1."""
+    """Class c has weight (pixel count of c) ** -weight_power in `weighted_ce` and `focal`, normalised to mean 1."""
     tversky_alpha: Fraction = 0.3
     tversky_beta: Fraction = 0.7
 
     # The model.
     encoder: str = "mobilenet_v2"
     encoder_weights: str | None = None
-    """`imagenet` (smp downloads them), the path of a local state-dict file, or null for random initialisation."""
+    """`imagenet` (smp downloads the weights), the path of a local state-dict file, or null (random weights)."""
     output_stride: Literal[8, 16] = 16
     decoder_channels: Count = 256
     atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
@@ -61,22 +68,24 @@ class TrialConfig(BaseModel):
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     poly_power: Annotated[float, Field(ge=0)] = 0.9
     batch_size: Count = 8
-    """Images in one step, over all workers together."""
+    """Images in one step, all workers together."""
     epochs: Count = 12
     steps_per_epoch: Count | None = None
-    """Optimiser steps between two evaluations; null: as many as whole batches fit the training split."""
+    """Optimiser steps between two evaluations; null: the number of whole batches in the training split (at least 1)."""
 
-    # What the model sees.
+    # The training crops.
     crop: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] = (192, 256)
-    """Height and width, in pixels, of the training crops."""
+    """Height and width of the crops in pixels."""
     scale: tuple[Positive, Positive] = (0.5, 2.0)
+    """Lowest and highest factor by which an image is resized before it is cropped."""
     flip: bool = True
+    """Whether half of the crops are mirrored, left to right."""
     jitter: Fraction = 0.4
-    """Brightness, contrast and saturation vary by up to this factor, hue by a quarter of a tenth of it."""
+    """Brightness, contrast and saturation change by a factor within 1 ± jitter, hue by up to jitter / 40 of a turn."""
 
-    # How it is computed.
+    # Arithmetic and random numbers.
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto`: bf16 where the processor has bf16 arithmetic, else fp32."""
+    """`auto`: bf16 if the device has native bf16 arithmetic, else fp32."""
     seed: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("loss")
@@ -90,14 +99,14 @@ class TrialConfig(BaseModel):
     @classmethod
     def _crop_fits_the_stride(cls, crop: tuple[int, int]) -> tuple[int, int]:
         if crop[0] % 16 or crop[1] % 16:
-            raise ValueError(f"height and width must be multiples of 16, the output stride; {crop} is not")
+            raise ValueError("height and width must be multiples of 16")
         return crop
 
     @field_validator("scale")
     @classmethod
     def _scale_is_a_range(cls, scale: tuple[float, float]) -> tuple[float, float]:
         if scale[0] > scale[1]:
-            raise ValueError(f"the lower scale {scale[0]} is above the upper {scale[1]}")
+            raise ValueError(f"the lower scale {scale[0]} is above the upper scale {scale[1]}")
         return scale
 
     @model_validator(mode="after")
@@ -109,24 +118,28 @@ class TrialConfig(BaseModel):
 
     @property
     def tilted(self) -> bool:
-        """Whether t has a meaning for this loss."""
+        """Whether this loss depends on t."""
         return LOSSES[self.loss].tilted
 
 
 def parse_config(values: dict[str, Any], source: str) -> TrialConfig:
-    """Build a `TrialConfig`, turning pydantic's report into one line that names `source`.
+    """Build a `TrialConfig` from plain values.
+
+    Args:
+        values: keys and values of `TrialConfig`.
+        source: where the values come from, such as a file name; error messages start with it.
 
     Raises:
-        UserError: an unknown key or a value outside its range; the message says what is allowed.
+        UserError: a key is unknown or a value is outside its range; the message is one line and says what is allowed.
     """
     try:
-        return TrialConfig.model_validate(values)  # which, unlike **values, explains keys that are no text, too
+        return TrialConfig.model_validate(values)  # unlike **values, it also reports keys that are not text
     except ValidationError as error:
         raise UserError(f"{source}: {explain(error)}") from None
 
 
 def explain(error: ValidationError) -> str:
-    """The first complaint of a pydantic report, in one line, with the keys that exist when one is unknown."""
+    """Return the first problem of a pydantic report in one line. For an unknown key, list the keys that exist."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -1,7 +1,7 @@
-"""What the ranks of one training run tell each other. Alone, every function here is the identity.
+"""Communication between the ranks of one training run. In a single process nothing is communicated.
 
-DistributedDataParallel averages gradients over ranks. A loss over the *global* batch is therefore built so that
-each rank's gradient, times 1/world, adds up to the gradient that one process with the whole batch would have.
+DistributedDataParallel (DDP) averages gradients over ranks. Losses over the *global* batch are therefore built so
+that this average is the gradient that one process with the whole batch would compute.
 """
 
 import torch
@@ -10,15 +10,17 @@ from torch import Tensor
 
 
 def world_size() -> int:
+    """Return the number of ranks; 1 in a single process."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
+    """Return the number of this rank; 0 in a single process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def global_sum(values: Tensor) -> Tensor:
-    """The sum over ranks, detached; same shape and dtype."""
+    """Return the sum of `values` over ranks, detached, with the same shape and dtype."""
     total = values.detach().clone()
     if world_size() > 1:
         dist.all_reduce(total)
@@ -26,9 +28,16 @@ def global_sum(values: Tensor) -> Tensor:
 
 
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
-    """sum over ranks of `total` / sum over ranks of `count`; 0 where nothing counts.
+    """Return (sum of `total` over ranks) / (sum of `count` over ranks), with the gradient that DDP needs.
 
-    Averaging each rank's own mean instead gives wrong gradients wherever void pixels are spread unevenly.
+    Averaging the means of the ranks instead gives wrong gradients when void pixels are spread unevenly.
+
+    Args:
+        total: float tensor of any shape, this rank's sums.
+        count: tensor of the same shape, this rank's counts (or summed weights).
+
+    Returns:
+        The same value on every rank; 0 where the summed count is 0.
     """
     everywhere = global_sum(count)
     everywhere = torch.where(everywhere > 0, everywhere, 1)
@@ -37,13 +46,20 @@ def global_mean(total: Tensor, count: Tensor) -> Tensor:
 
 
 def gather_batch(values: Tensor) -> Tensor:
-    """(B/world, ...) on each rank -> (B, ...) on every rank, in rank order; gradients flow to the own part only.
+    """Concatenate the parts of all ranks along the first axis.
 
-    Every rank must hold the same number. A loss computed from the result goes through `share_gradient`.
+    Gradients flow to this rank's own part only: pass a loss that is computed from the result through
+    `share_gradient`.
+
+    Args:
+        values: (B / world, ...), the same shape on every rank.
+
+    Returns:
+        (B, ...) on every rank, in rank order.
     """
     if world_size() == 1:
         return values
-    own = values.detach().contiguous()  # and so are the parts: between strides that differ, NCCL mixes up pixels
+    own = values.detach().contiguous()  # like the parts: NCCL mixes up pixels if their strides differ
     parts = [torch.empty_like(own) for _ in range(world_size())]
     dist.all_gather(parts, own)
     parts[rank()] = values
@@ -51,11 +67,11 @@ def gather_batch(values: Tensor) -> Tensor:
 
 
 def share_gradient(loss: Tensor) -> Tensor:
-    """Same value, gradient times world: what a loss over a gathered batch owes to the averaging of DDP."""
+    """Multiply the gradient of a loss over a gathered batch by the world size; DDP's averaging divides by it."""
     return _as_global(loss.detach(), loss)
 
 
 def _as_global(value: Tensor, own: Tensor) -> Tensor:
-    """`value`, with world times the gradient of `own`."""
+    """Return `value` with the gradient of `own` times the world size."""
     scaled = own * world_size()
     return value + (scaled - scaled.detach())

@@ -1,4 +1,4 @@
-"""Whole-image prediction at native size, and the counts that a trained model gets on a split."""
+"""Prediction on whole images at their own size, and evaluation of a model on a split."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -12,18 +12,28 @@ from tce_core.confusion import confusion_matrix, image_counts
 from tce_core.data.dataset import Split
 
 STRIDE = 16
-"""Images are padded to multiples of this before the model and its logits cropped back."""
+"""The sides of an image are padded to multiples of this for the model. The logits are cropped back."""
 
 BATCH_PIXELS = 2**21
-"""One image of 1024x2048 at a time, or a dozen of 360x480: bounds the memory that evaluation takes."""
+"""Most pixels in one batch (one image of 1024x2048, or twelve of 360x480). It bounds the memory of an evaluation."""
 
 
 def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
+    """Return the context in which the model computes: bfloat16 autocast, or none."""
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 
 def predict(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
-    """Class of every pixel: (B, 3, H, W) uint8 -> (B, H, W) int64, any H and W."""
+    """Predict the class of every pixel.
+
+    Args:
+        model: gives logits (B, K, H, W) for images whose sides are multiples of `STRIDE`.
+        images: (B, 3, H, W) uint8 RGB, any H and W.
+        bf16: whether to compute in bfloat16.
+
+    Returns:
+        (B, H, W) int64 class ids.
+    """
     height, width = images.shape[-2:]
     padding = (0, -width % STRIDE, 0, -height % STRIDE)
     x = F.pad(normalise(images), padding).contiguous(memory_format=torch.channels_last)
@@ -36,11 +46,18 @@ def predict(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
 def evaluate(
     model: nn.Module, split: Split, device: torch.device, *, bf16: bool = False, batch_pixels: int = BATCH_PIXELS
 ) -> tuple[Tensor, Tensor]:
-    """The model's counts on every image of a split, shared out over the ranks.
+    """Compare the model's predictions with the labels of a split. The ranks share the images.
+
+    Args:
+        model: see `predict`. It is left in evaluation mode.
+        split: N images of K classes.
+        device: where the model is.
+        bf16: whether to compute in bfloat16.
+        batch_pixels: most pixels in one batch. A larger image is a batch of its own.
 
     Returns:
-        The summed confusion matrix (K, K) int64 and each image's true positives, false positives and false
-        negatives (N, 3, K) int64, both on the CPU and the same on every rank.
+        The confusion matrix (K, K) int64 of the split, and the true positives, false positives and false negatives
+        of each image (N, 3, K) int64. Both are on the CPU and the same on every rank.
     """
     model.eval()
     world, rank, k = distributed.world_size(), distributed.rank(), split.num_classes
@@ -57,7 +74,7 @@ def evaluate(
 
 
 def _same_size_batches(split: Split, indices: range, batch_pixels: int) -> list[list[int]]:
-    """Consecutive images of one size, so that a batch can be stacked without resizing anything."""
+    """Group consecutive images of the same size, so that they can be stacked without resizing."""
     batches: list[list[int]] = []
     for i in indices:
         last = batches[-1] if batches else []

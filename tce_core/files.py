@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new one, never a part."""
+"""Write files so that a reader sees either the old content or the new content, never a part."""
 
 import contextlib
 import os
@@ -8,15 +8,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the path of a temporary file beside `path`; it replaces `path` when the block ends without an error.
+    """Yield the path of a temporary file in the same folder; it replaces `path` if the block ends without an error.
 
-    After an error the temporary file is removed and `path` is as it was. The new content is on the disk before
-    it gets its name, so that a power failure cannot leave an empty file either.
+    After an error the temporary file is removed and `path` is unchanged. The new content is flushed to the disk before
+    the file is renamed, so a power failure cannot leave an empty file.
 
     Raises:
-        OSError: the file cannot be written, such as on a full disk.
+        OSError: the file cannot be written, for example because the disk is full.
     """
-    # The process id keeps two processes that write to one place from sharing a temporary file.
+    # With the process id in the name, two processes that write the same file use different temporary files.
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial

@@ -1,9 +1,10 @@
-"""Every loss that a configuration can name, declared once: its settings and what builds it.
+"""The table of all losses that a configuration can name.
 
-To add a loss, write it in `losses.py` and add a line here. `TrialConfig` then accepts its name, `build_loss` makes
-it, and a search space searches its settings only for it. A new setting is also a new field of `TrialConfig`.
+To add a loss, write it in `losses.py` and add an entry to `LOSSES`. Then `TrialConfig` accepts its name, `build_loss`
+builds it, and a search space varies its settings only for this loss. A new setting also needs a new field of
+`TrialConfig`.
 
-This file does not import torch, so that a command line can check a configuration at once.
+This file does not import torch, so that a command can check a configuration without waiting for that import.
 """
 
 from collections.abc import Callable
@@ -13,27 +14,27 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LossEntry:
-    """One loss."""
+    """How to build one loss, and which settings it has."""
 
     builder: str | Callable[..., Any]
-    """The class or function that makes the loss from its settings: a name in `tce_core.losses`, or a callable."""
+    """The class or function that builds the loss from its settings: a name in `tce_core.losses`, or a callable."""
     settings: tuple[str, ...] = ()
-    """Keys of `TrialConfig` that the builder takes, by the same names."""
+    """Keys of `TrialConfig` that the builder takes as arguments of the same names."""
     class_weights: bool = False
-    """The builder also takes `class_weights`: inverse class frequencies to the power `weight_power`."""
+    """Whether the builder also takes `class_weights`: inverse class frequencies to the power `weight_power`."""
     draw_settings: tuple[str, ...] = ()
-    """Keys of `TrialConfig` that decide which images are drawn; empty: every image once per epoch, shuffled."""
+    """Keys of `TrialConfig` that control which images are drawn. Empty: every image once per epoch, shuffled."""
 
     @property
     def own_settings(self) -> frozenset[str]:
-        """Keys of `TrialConfig` that matter for this loss and not for every loss."""
+        """Keys of `TrialConfig` that affect this loss but not every loss."""
         weights = {"weight_power"} if self.class_weights else set()
         tilt = {"tilt_warmup"} if "t" in (*self.settings, *self.draw_settings) else set()
         return frozenset({*self.settings, *self.draw_settings, *weights, *tilt})
 
     @property
     def tilted(self) -> bool:
-        """Whether the tilt t has a meaning for this loss."""
+        """Whether this loss depends on the tilt t."""
         return "t" in self.own_settings
 
 
@@ -47,7 +48,7 @@ LOSSES: dict[str, LossEntry] = {
     "tversky": LossEntry("tversky_loss", ("tversky_alpha", "tversky_beta")),
     "image_tilt": LossEntry("ImageTilt", ("t",)),
     "class_tilt": LossEntry("ClassTilt", ("t",)),
-    # Stochastic TCE tilts by what it draws (`stochastic.py`); the loss of the drawn images is Eq. (1).
+    # Stochastic TCE tilts the draws (`stochastic.py`); the loss of the drawn images is Eq. (1).
     "stochastic_tilt": LossEntry(
         "CrossEntropy", draw_settings=("t", "gamma", "level", "draw", "estimator", "partition")
     ),
@@ -55,5 +56,5 @@ LOSSES: dict[str, LossEntry] = {
 
 
 def losses_with(setting: str) -> tuple[str, ...]:
-    """The losses for which a key of `TrialConfig` matters; empty if it is no loss's own, such as `lr`."""
+    """Return the losses that have `setting` as a setting of their own; empty for common settings, such as `lr`."""
     return tuple(name for name, entry in LOSSES.items() if setting in entry.own_settings)

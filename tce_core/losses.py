@@ -1,8 +1,13 @@
-"""The losses. `loss_table.py` gives each its name; `build_loss(name, **settings)` makes it.
+"""The losses. `loss_table.py` gives each a name; `build_loss(name, **settings)` builds it.
 
-Every loss is a callable `(logits (B, K, H, W) float, labels (B, H, W) int64) -> scalar float32`, skips pixels
-labelled `VOID`, gives 0 (never NaN) for a batch without a valid pixel, and under `torch.distributed` is the loss of
-the *global* batch: the same value on every rank, and gradients whose average over ranks is the global gradient.
+A loss is a callable `(logits (B, K, H, W) float, labels (B, H, W) int64) -> scalar float32`. Every loss
+
+- ignores pixels labelled `VOID`;
+- is 0, never NaN, for a batch without a valid pixel;
+- is the loss of the *global* batch under `torch.distributed`: all ranks get the same value, and the average of their
+  gradients is the gradient of the global loss.
+
+Equation numbers are those of arXiv 2103.14051.
 """
 
 from collections.abc import Callable
@@ -24,16 +29,20 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each pixel, (B, H, W) float32, 0 at void pixels."""
+    """Return the cross-entropy of each pixel, (B, H, W) float32, 0 at void pixels."""
     return F.cross_entropy(logits.float(), labels, ignore_index=VOID, reduction="none")
 
 
 def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Each image's cross-entropy by class: sums (B, K) float32 and pixel counts (B, K) int64."""
+    """Add up the cross-entropy of the pixels of each class in each image.
+
+    Returns:
+        Sums (B, K) float32 and pixel counts (B, K) int64.
+    """
     pixels = pixel_losses(logits, labels).flatten(1)
     flat = labels.flatten(1)
     valid = flat != VOID
-    index = torch.where(valid, flat, 0)  # void pixels carry loss 0 and count 0, so they may go anywhere
+    index = torch.where(valid, flat, 0)  # void pixels add 0 to sums and counts, so any index will do
     sums = torch.zeros(logits.shape[:2], device=logits.device).scatter_add(1, index, pixels)
     counts = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device).scatter_add(1, index, valid.long())
     return sums, counts
@@ -41,7 +50,7 @@ def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """MCCE, Eq. (1): the mean over valid pixels; equals `F.cross_entropy(..., ignore_index=VOID)`."""
+    """MCCE, Eq. (1): the mean over valid pixels. It equals `F.cross_entropy(..., ignore_index=VOID)`."""
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         return global_mean(pixel_losses(logits, labels).sum(), (labels != VOID).sum())
@@ -49,7 +58,10 @@ class CrossEntropy:
 
 @dataclass(frozen=True)
 class WeightedCrossEntropy:
-    """Equals `F.cross_entropy(..., weight=class_weights)`: the weights' own sum is the denominator."""
+    """Weighted cross-entropy: the weighted sum over valid pixels / the sum of their weights.
+
+    It equals `F.cross_entropy(..., weight=class_weights, ignore_index=VOID)`.
+    """
 
     class_weights: tuple[float, ...]
 
@@ -61,14 +73,17 @@ class WeightedCrossEntropy:
 
 @dataclass(frozen=True)
 class Focal:
-    """Softmax focal loss: the mean over valid pixels of alpha_y (1 - p_y)^gamma (-log p_y). gamma 0, alpha 1: MCCE."""
+    """Softmax focal loss: the mean over valid pixels of alpha_y (1 - p_y)^gamma (-log p_y).
+
+    alpha is `class_weights` (None: 1) and gamma is `focal_gamma`. With alpha 1 and gamma 0 it is MCCE.
+    """
 
     class_weights: tuple[float, ...] | None = None
     focal_gamma: float = 2.0
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         pixels = pixel_losses(logits, labels)
-        # 1 - p = -expm1(-ce); the clamp keeps the power's gradient finite where p rounds to 1.
+        # 1 - p = -expm1(-ce). The clamp keeps the gradient of the power finite where p rounds to 1.
         focus = (-torch.expm1(-pixels)).clamp(min=1e-12) ** self.focal_gamma
         if self.class_weights is not None:
             focus = focus * _weight_of_pixels(self.class_weights, logits, labels)
@@ -77,9 +92,9 @@ class Focal:
 
 @dataclass(frozen=True)
 class ImageTilt:
-    """Eq. (2): the tilted mean over the images of the global batch of each image's cross-entropy.
+    """Eq. (2): the tilted mean, over the images of the global batch, of the cross-entropy of each image.
 
-    An image without a valid pixel does not count.
+    Images without a valid pixel do not count.
     """
 
     t: float
@@ -92,9 +107,10 @@ class ImageTilt:
 
 @dataclass(frozen=True)
 class ClassTilt:
-    """Eq. (3): in each image the tilted mean over the classes it shows, then the mean over images.
+    """Eq. (3): the tilted mean over the classes in each image, then the mean over images.
 
-    A class's loss is the mean over its pixels; absent classes are left out, and so are images without a valid pixel.
+    The loss of a class is the mean over its pixels in the image. Absent classes and images without a valid pixel do
+    not count.
     """
 
     t: float
@@ -107,7 +123,7 @@ class ClassTilt:
 
 @dataclass(frozen=True)
 class Overlap:
-    """A region loss of smp over the global batch. Its sums (Lovasz: its sorting) need every rank's logits."""
+    """A region loss of smp over the global batch. Its sums (for Lovasz, its sorting) need the logits of all ranks."""
 
     loss: torch.nn.Module
 
@@ -120,30 +136,34 @@ class Overlap:
 
 
 def dice_loss() -> Loss:
+    """Return the Dice loss of smp."""
     return Overlap(smp.losses.DiceLoss("multiclass", ignore_index=VOID))
 
 
 def jaccard_loss() -> Loss:
+    """Return the Jaccard loss of smp."""
     return Overlap(smp.losses.JaccardLoss("multiclass", ignore_index=VOID))
 
 
 def lovasz_loss() -> Loss:
+    """Return the Lovasz-softmax loss of smp."""
     return Overlap(smp.losses.LovaszLoss("multiclass", ignore_index=VOID))
 
 
 def tversky_loss(tversky_alpha: float = 0.3, tversky_beta: float = 0.7) -> Loss:
+    """Return the Tversky loss of smp."""
     return Overlap(smp.losses.TverskyLoss("multiclass", ignore_index=VOID, alpha=tversky_alpha, beta=tversky_beta))
 
 
 def build_loss(name: str, **settings: object) -> Loss:
-    """The loss called `name`.
+    """Build the loss called `name`.
 
     Args:
         name: a key of `LOSSES`.
-        settings: those that its entry names, and `class_weights` (K floats) where the entry asks for them.
+        settings: the settings that its entry names, and `class_weights` (K floats) if the entry asks for them.
 
     Raises:
-        UserError: an unknown name, a setting that this loss does not have, or one that it needs and lacks.
+        UserError: the name is unknown, this loss does not have a setting, or a setting that it needs is missing.
     """
     if name not in LOSSES:
         raise UserError(f"unknown loss '{name}'; the losses are {', '.join(LOSSES)}")
@@ -161,15 +181,15 @@ def build_loss(name: str, **settings: object) -> Loss:
 
 
 def configured_loss(config: TrialConfig, pixel_counts: Tensor, t: float | None = None) -> Loss:
-    """The loss of a configuration.
+    """Build the loss of a configuration.
 
     Args:
-        config: names the loss and holds its settings.
-        pixel_counts: (K,) int64, pixels of each class in the training split; class weights come from them.
-        t: the tilt at this moment of a tilt warm-up. Default: the configuration's.
+        config: the name of the loss and its settings.
+        pixel_counts: (K,) int64, pixels of each class in the training split; class weights are computed from them.
+        t: the current tilt during a tilt warm-up. Default: the tilt of the configuration.
 
     Raises:
-        UserError: as `build_loss`.
+        UserError: see `build_loss`.
     """
     entry = LOSSES[config.loss]
     settings = {name: getattr(config, name) for name in entry.settings}
@@ -181,9 +201,14 @@ def configured_loss(config: TrialConfig, pixel_counts: Tensor, t: float | None =
 
 
 def inverse_frequency_weights(pixel_counts: Tensor, power: float = 1.0) -> tuple[float, ...]:
-    """Class weights (pixel count) ** -power, normalised to mean 1 over the classes that occur.
+    """Compute class weights (pixel count) ** -power, normalised to mean 1 over the classes that occur.
 
-    `pixel_counts` is (K,) int64; a class without a pixel gets weight 0, since no pixel can ever ask for it.
+    Args:
+        pixel_counts: (K,) int64, pixels of each class.
+        power: exponent; 0 gives equal weights.
+
+    Returns:
+        K weights. A class without a pixel has weight 0, which is never used.
     """
     counts = pixel_counts.double()
     present = counts > 0
@@ -192,7 +217,7 @@ def inverse_frequency_weights(pixel_counts: Tensor, power: float = 1.0) -> tuple
 
 
 def _weight_of_pixels(class_weights: tuple[float, ...], logits: Tensor, labels: Tensor) -> Tensor:
-    """The weight of each pixel's class, (B, H, W) float32, 0 at void."""
+    """Return the weight of each pixel's class, (B, H, W) float32, 0 at void pixels."""
     if len(class_weights) != logits.shape[1]:
         raise ValueError(f"{len(class_weights)} class weights for {logits.shape[1]} classes")
     weights = torch.tensor(class_weights, dtype=torch.float32, device=logits.device)

@@ -1,4 +1,4 @@
-"""`EpochResult`: what one round of evaluation found."""
+"""`EpochResult`: the result of one epoch of training and its evaluation."""
 
 import json
 import math
@@ -12,29 +12,33 @@ from tce_core.fairness import FairnessReport, fairness_report
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Plain numbers only, so that it travels between processes and into any store as JSON."""
+    """The result of one epoch.
+
+    It holds plain numbers only, so that it can be sent between processes and stored as JSON.
+    """
 
     epoch: int
-    """How many epochs are done; the first result has 1."""
+    """Number of completed epochs; the first result has 1."""
     train_loss: float
-    """Mean over the epoch's steps of the loss that was minimised."""
+    """Mean of the minimised loss over the steps of the epoch."""
     lr: float
-    """Learning rate of the epoch's last step."""
+    """Learning rate of the last step of the epoch."""
     iou: tuple[float, ...]
-    """Validation IoU of each class in [0, 1]; NaN for a class in neither truth nor prediction."""
+    """Validation IoU of each class in [0, 1]; NaN for a class in neither the truth nor the prediction."""
     intervals: Mapping[str, tuple[float, float]]
-    """95% bootstrap intervals over the validation images, by measure."""
+    """95% bootstrap intervals over the validation images, by measure (see `bootstrap_intervals`)."""
     class_weights: tuple[float, ...] | None
-    """Algorithm 1's probability of each class at the next draw; None for losses that draw no classes."""
+    """Probability of each class at the next draw of Algorithm 1; None if no classes are drawn."""
     train_seconds: float
     evaluation_seconds: float
 
     @cached_property
     def report(self) -> FairnessReport:
+        """The fairness measures of `iou`."""
         return fairness_report(self.iou)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: NaN becomes None."""
+        """Return the fields as values that strict JSON can hold; NaN becomes None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["iou"] = [None if math.isnan(x) else x for x in self.iou]
         values["intervals"] = {name: list(pair) for name, pair in self.intervals.items()}
@@ -42,14 +46,17 @@ class EpochResult:
         return values
 
     def to_json(self) -> str:
+        """Return `as_dict` as JSON text."""
         return json.dumps(self.as_dict())
 
     @classmethod
     def from_json(cls, text: str) -> "EpochResult":
+        """Read the text of `to_json`."""
         return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochResult":
+        """Read the values of `as_dict`."""
         weights = values["class_weights"]
         return cls(
             **{

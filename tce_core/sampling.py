@@ -1,6 +1,6 @@
-"""Which images the next step trains on: shuffled epochs, or the draws of Algorithm 1.
+"""Samplers choose the images of each training step: shuffled epochs, or the draws of Algorithm 1.
 
-A sampler draws for the *global* batch and is the same on every rank; each rank trains on its own slice.
+A sampler draws the *global* batch. All ranks draw the same batch, and each trains on its own slice of it.
 """
 
 from collections.abc import Sequence
@@ -17,41 +17,53 @@ from tce_core.stochastic import State, StochasticTilt, disjoint, overlapping
 
 @dataclass(frozen=True)
 class Draw:
-    """One image of a batch, and the class that its crop must show (None: any crop will do)."""
+    """One image of a batch."""
 
     image: int
+    """Index of the image in the training split."""
     focus: int | None = None
+    """Class that the crop must show; None: any crop."""
 
 
 class Shuffle:
-    """Epoch after epoch, every image once in random order. No draw depends on a loss, so batches can be made ahead."""
+    """Draws every image once per pass through the data, in random order.
+
+    No draw depends on a loss, so batches can be prepared in advance.
+    """
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
 
     def draw(self, step: int) -> list[Draw]:
-        places = range(step * self.batch_size, (step + 1) * self.batch_size)
-        orders = {place // self.num_images: self._order(place // self.num_images) for place in places}
-        return [Draw(int(orders[place // self.num_images][place % self.num_images])) for place in places]
+        """Return the global batch of a step; steps are counted from 0 over all epochs."""
+        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
+        orders = {i // self.num_images: self._order(i // self.num_images) for i in positions}
+        return [Draw(int(orders[i // self.num_images][i % self.num_images])) for i in positions]
 
-    def _order(self, epoch: int) -> np.ndarray:
-        return numpy_generator(self.seed, Stream.SHUFFLE, epoch).permutation(self.num_images)
+    def _order(self, data_pass: int) -> np.ndarray:
+        return numpy_generator(self.seed, Stream.SHUFFLE, data_pass).permutation(self.num_images)
 
     def state_dict(self) -> State:
+        """Return nothing: a draw depends on the seed and the step only."""
         return {}
 
     def load_state_dict(self, state: State) -> None:
-        pass
+        """Do nothing, see `state_dict`."""
 
 
 class StochasticDraws:
-    """Algorithm 1 over a data set: groups (classes with their D_c, or single images) drawn by `StochasticTilt`."""
+    """Algorithm 1 over a data set. `StochasticTilt` draws groups: the classes with their D_c, or single images."""
 
     def __init__(self, config: TrialConfig, pixel_counts: np.ndarray) -> None:
-        """`pixel_counts` is (N, K) int64: how many pixels of each class each training image has."""
+        """Find the groups.
+
+        Args:
+            config: the settings of `stochastic_tilt`.
+            pixel_counts: (N, K) int64, pixels of each class in each training image.
+        """
         self.config = config
         if config.level == "image":
-            # An image of void alone is in no group: it has no loss to learn, so it would stay unvisited for ever.
+            # The group of an all-void image is empty: the image has no loss, so it would never count as visited.
             self.groups = [np.flatnonzero([image.any()]) + i for i, image in enumerate(pixel_counts)]
         else:
             split = overlapping if config.partition == "overlapping" else disjoint
@@ -60,12 +72,17 @@ class StochasticDraws:
         self.tilt = StochasticTilt(len(self.groups), config.t, config.gamma, available)
 
     def set_tilt(self, t: float) -> None:
-        """Change t (not from 0) during a tilt warm-up: l_c = t L~_c is rescaled, so that each L~_c is kept."""
+        """Change t during a tilt warm-up. l_c = t L~_c is rescaled, so that each L~_c stays the same.
+
+        Args:
+            t: the new tilt. If the current tilt is 0, only 0 is allowed.
+        """
         if t != self.tilt.t:
             self.tilt.log_tilted *= t / self.tilt.t
         self.tilt.t = t
 
     def draw(self, step: int) -> list[Draw]:
+        """Draw the groups and images of a step, lines 4-5; steps are counted from 0 over all epochs."""
         generator = torch_generator(self.config.seed, Stream.DRAW, step)
         size = self.config.batch_size
         if self.config.draw == "batch":
@@ -80,7 +97,16 @@ class StochasticDraws:
         return Draw(image, None if self.config.level == "image" else group)
 
     def learn(self, draws: Sequence[Draw], sums: Tensor, counts: Tensor) -> None:
-        """Line 6: L_B of the batch, or of each image where each drew for itself, by the chosen estimator."""
+        """Compute L_B (line 6) with the chosen estimator and update the running losses (line 7).
+
+        L_B is the loss of the whole batch if there was one draw for the batch, else of each image. A draw without a
+        valid pixel changes nothing.
+
+        Args:
+            draws: the global batch, B draws.
+            sums: (B, K) float, sum of the cross-entropy by image and class (see `class_losses`).
+            counts: (B, K) int64, number of pixels by image and class.
+        """
         sums, counts = sums.double().cpu(), counts.cpu()
         if self.config.draw == "batch":
             sums, counts, draws = sums.sum(0, keepdim=True), counts.sum(0, keepdim=True), draws[:1]
@@ -92,14 +118,22 @@ class StochasticDraws:
                 self.tilt.update(group, float(sum_by_class.sum() / count_by_class.sum()))
 
     def state_dict(self) -> State:
+        """Return the running losses, the visits and the current tilt."""
         return self.tilt.state_dict() | {"t": [self.tilt.t]}
 
     def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` returned."""
         self.tilt.load_state_dict(state)
         self.tilt.t = float(state["t"][0])
 
 
 def build_sampler(config: TrialConfig, pixel_counts: np.ndarray) -> Shuffle | StochasticDraws:
+    """Build the sampler of a configuration.
+
+    Args:
+        config: its loss decides the kind of sampler.
+        pixel_counts: (N, K) int64, pixels of each class in each training image.
+    """
     if config.loss == "stochastic_tilt":
         return StochasticDraws(config, pixel_counts)
     return Shuffle(len(pixel_counts), config.batch_size, config.seed)

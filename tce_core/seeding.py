@@ -1,7 +1,9 @@
-"""Random numbers that are a function of where they are used, not of what was drawn before.
+"""Random numbers that depend on where they are used, not on what was drawn before.
 
-Every draw of a training run is keyed by (seed, what it is for, step, …). So a run that is stopped and resumed, or
-split over more workers, sees the same numbers, and no generator's state has to be saved.
+The key of a draw is (seed, purpose, step, ...). A run that is resumed or split over more workers therefore sees the
+same numbers, and no generator state has to be saved.
+
+All keys of one stream must have the same length: a trailing 0 does not change the numbers of NumPy's SeedSequence.
 """
 
 from enum import IntEnum
@@ -11,7 +13,7 @@ import torch
 
 
 class Stream(IntEnum):
-    """What a random number is for; distinct streams are independent."""
+    """The purpose of a random number. Different streams are independent."""
 
     WEIGHTS = 0
     SHUFFLE = 1
@@ -21,12 +23,15 @@ class Stream(IntEnum):
 
 
 def numpy_generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
+    """Return a new NumPy generator for this key."""
     return np.random.default_rng([seed, stream, *key])
 
 
 def torch_seed(seed: int, stream: Stream, *key: int) -> int:
+    """Return a seed for torch, an integer of 64 bits, for this key."""
     return int(np.random.SeedSequence([seed, stream, *key]).generate_state(1, np.uint64)[0])
 
 
 def torch_generator(seed: int, stream: Stream, *key: int) -> torch.Generator:
+    """Return a new torch generator on the CPU for this key."""
     return torch.Generator().manual_seed(torch_seed(seed, stream, *key))

@@ -1,15 +1,18 @@
-"""Stochastic TCE, Algorithm 1: which class comes next, and what its loss taught us.
+"""Stochastic TCE, Algorithm 1 of arXiv 2103.14051: draw a class, learn from its loss, update the class weights.
 
-The algorithm keeps, for each class c, a running tilted loss L~_c. Line numbers are the paper's:
+The algorithm keeps a running tilted loss L~_c for each class c. Its lines in the paper:
 
     draw c with probability w_c, then a mini-batch B from D_c              (lines 4-5)
     L_B <- loss (1) on B                                                   (line 6)
     e^{t L~_c} <- (1 - gamma) e^{t L~_c} + gamma e^{t L_B}                 (line 7)
     w_c <- e^{t L~_c} / sum_k e^{t L~_k}                                   (line 8)
 
-Here l_c = t L~_c is kept instead, so that lines 7 and 8 are `log_ema` and a softmax and no t overflows. The paper
-starts from L~ = 0, which the first update turns into probability ~1 for the class it drew, for ever; so every class
-is visited once before the weights rule, and early rates are 1/visits, which makes the first estimate a plain mean.
+Two things differ here from the paper:
+
+- l_c = t L~_c is stored. Line 7 becomes `log_ema` and line 8 a softmax, and no t overflows.
+- The paper starts its moving averages at 0. After the first update the drawn class has probability ~1 and keeps it.
+  Here every class is visited once before the weights are used. The rate is max(gamma, 1 / visits), so that the first
+  estimates are plain means of e^{t L_B}.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,16 +27,16 @@ State = dict[str, list[float] | list[int]]
 
 
 class StochasticTilt:
-    """The class weights of Algorithm 1. Immutable settings, mutable estimates, complete state.
+    """The class weights of Algorithm 1.
 
     Args:
         num_classes: how many classes (or, at image level, images) can be drawn.
-        t: the tilt. 0 draws uniformly: the control arm.
+        t: the tilt, finite. 0 draws uniformly, as a control.
         gamma: rate of the moving average, in (0, 1].
-        available: bool per class; a class that no training image holds is never drawn. Default: all.
+        available: for each class, whether it can be drawn (whether a training image shows it). Default: all.
 
     Raises:
-        ValueError: gamma outside (0, 1], t not finite, or no class available.
+        ValueError: gamma is outside (0, 1], t is not finite, or `available` has the wrong length or no True.
     """
 
     def __init__(self, num_classes: int, t: float, gamma: float, available: Sequence[bool] | None = None) -> None:
@@ -51,9 +54,9 @@ class StochasticTilt:
 
     @property
     def weights(self) -> Tensor:
-        """Line 8: the probability of each class at the next draw, (K,) float64.
+        """Probability of each class at the next draw, line 8: (K,) float64.
 
-        Uniform over the classes not yet visited, while there are any.
+        While there are classes that were not visited yet, it is uniform over them and 0 for the others.
         """
         unvisited = self.available & (self.visits == 0)
         if unvisited.any():
@@ -61,14 +64,18 @@ class StochasticTilt:
         return torch.softmax(self.log_tilted.masked_fill(~self.available, -torch.inf), 0)
 
     def draw(self, generator: torch.Generator) -> int:
-        """Line 4: a class, at random by `weights`."""
+        """Draw a class with the probabilities `weights`, line 4."""
         return int(torch.multinomial(self.weights, 1, generator=generator))
 
     def update(self, index: int, loss: float) -> None:
-        """Line 7: what the drawn class's loss L_B teaches.
+        """Update the running loss of the drawn class, line 7.
+
+        Args:
+            index: the class that was drawn.
+            loss: L_B, finite.
 
         Raises:
-            ValueError: a loss that is not finite.
+            ValueError: the loss is not finite.
         """
         if not np.isfinite(loss):
             raise ValueError(f"class {index}: loss {loss} is not finite")
@@ -77,25 +84,44 @@ class StochasticTilt:
         self.log_tilted[index] = log_ema(float(self.log_tilted[index]), self.t * loss, rate)
 
     def state_dict(self) -> State:
+        """Return l_c and the number of visits of each class."""
         return {"log_tilted": self.log_tilted.tolist(), "visits": self.visits.tolist()}
 
     def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: the state has another number of classes.
+        """
         if len(state["visits"]) != len(self.visits):
-            raise ValueError(f"state of {len(state['visits'])} classes for {len(self.visits)}")
+            raise ValueError(f"the state has {len(state['visits'])} classes, not {len(self.visits)}")
         self.log_tilted = torch.tensor(state["log_tilted"], dtype=torch.float64)
         self.visits = torch.tensor([int(n) for n in state["visits"]], dtype=torch.int64)
 
 
 def overlapping(pixel_counts: np.ndarray) -> list[np.ndarray]:
-    """D_c as every image that holds class c. `pixel_counts` is (N, K); K arrays of image indices."""
+    """Return D_c as every image that shows class c.
+
+    Args:
+        pixel_counts: (N, K) int64, pixels of each class in each image.
+
+    Returns:
+        K arrays of image indices, in increasing order.
+    """
     return [np.flatnonzero(column) for column in pixel_counts.T]
 
 
 def disjoint(pixel_counts: np.ndarray) -> list[np.ndarray]:
-    """D_c as a partition: each image belongs to its rarest class, rare by pixels over the whole data set.
+    """Return D_c as a partition: each image belongs to the class in it that has the fewest pixels in the whole split.
 
-    Images without a labelled pixel belong nowhere. A class that is never an image's rarest gets none and is never
-    drawn: that is the price of not overlapping.
+    An image without a labelled pixel belongs to no class. A class that is not the rarest class of any image has an
+    empty D_c and is never drawn.
+
+    Args:
+        pixel_counts: (N, K) int64, pixels of each class in each image.
+
+    Returns:
+        K arrays of image indices, in increasing order.
     """
     rarity = np.where(pixel_counts > 0, pixel_counts.sum(axis=0), np.iinfo(np.int64).max)
     owner = np.where(pixel_counts.any(axis=1), rarity.argmin(axis=1), -1)

@@ -1,8 +1,8 @@
-"""`train`: one training run, as a generator of what each epoch achieved. Alone or under torch.distributed."""
+"""`train`: one training run as a generator of epoch results, in one process or under torch.distributed."""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -27,22 +27,30 @@ from tce_core.seeding import Stream, torch_seed
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN or infinite: these settings diverge."""
+    """The loss is NaN or infinite: training diverges with these settings."""
 
 
 def train(
     config: TrialConfig, data: Dataset, *, checkpoint: Path | None = None, device: torch.device | None = None
-) -> Iterator[EpochResult]:
-    """Train for `config.epochs` epochs, yielding after the evaluation that ends each.
+) -> Generator[EpochResult]:
+    """Train for `config.epochs` epochs and yield the result of each after its evaluation.
 
-    Not asking for the next result is how a run is stopped. With `checkpoint`, that file is rewritten before every
-    yield; if it exists at the start, the run goes on from there, its first yield being the result that the file
-    holds. On a CPU a stopped and resumed run ends with bitwise the weights of an unbroken one.
+    To stop a run early, do not ask for the next result. On a CPU, a run that is stopped and resumed ends with weights
+    that are bitwise equal to those of an uninterrupted run.
 
-    Under torch.distributed every rank calls this with the same arguments; the batch is split over the ranks.
+    Under torch.distributed every rank calls this with the same arguments, and the batch is split over the ranks.
+
+    Args:
+        config: the settings of the run.
+        data: the data set; its `val` split is evaluated after each epoch.
+        checkpoint: a file that is rewritten before every yield. If it exists at the start, the run continues from it,
+            and the first result is the one in the file. Default: no checkpoint.
+        device: where to train. Default: `default_device()`.
 
     Raises:
-        UserError: settings that do not fit the data, the model or the number of workers; a foreign checkpoint.
+        UserError: the settings do not fit the data, the model or the number of workers, or the checkpoint belongs to
+            another configuration or data set.
+        CannotSave: the checkpoint cannot be written.
         NonFiniteLossError: training diverged; raised on every rank.
     """
     data.require_trainable()
@@ -85,8 +93,9 @@ class Run:
         self.batches = Batches(data.train, crops, config.seed, threads=max(1, torch.get_num_threads()))
 
     def next_epoch(self) -> EpochResult:
-        """Train one epoch and evaluate."""
-        # Keyed by rank, so that workers drop different units; seeded here, so that no generator is checkpointed.
+        """Train one epoch and evaluate the model on the validation split."""
+        # The key has the rank, so that workers drop different units. Seeding in each epoch means that checkpoints
+        # need no generator state.
         torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
         started = time.perf_counter()
         first = self.epoch * self.steps
@@ -107,7 +116,7 @@ class Run:
         )
 
     def _start(self, step: int) -> tuple[list[Draw], Crops]:
-        """Draw the global batch and begin to crop this rank's share of it."""
+        """Draw the global batch and start to crop this rank's share of it."""
         draws = self.sampler.draw(step)
         first = distributed.rank() * self.share
         return draws, self.batches.start(draws[first : first + self.share], step, first)
@@ -118,12 +127,19 @@ class Run:
         return None
 
     def step(self, step: int) -> float:
-        """One optimiser step (counted from 0 over all epochs); returns the global loss."""
+        """Train one step and return the global loss.
+
+        Args:
+            step: number of the step, counted from 0 over all epochs.
+
+        Raises:
+            NonFiniteLossError: the loss is NaN or infinite.
+        """
         self._set_schedules(step)
         draws, crops = self.ahead or self._start(step)
-        # What Algorithm 1 draws next depends on this step's losses; a shuffled batch can be cropped meanwhile.
-        more = isinstance(self.sampler, Shuffle) and (step + 1) % self.steps > 0
-        self.ahead = self._start(step + 1) if more else None
+        # Crop the next batch during this step, unless its draws depend on the losses of this step (Algorithm 1).
+        crop_next = isinstance(self.sampler, Shuffle) and (step + 1) % self.steps > 0
+        self.ahead = self._start(step + 1) if crop_next else None
         images, labels = self.batches.collect(crops)
         images, labels = images.to(self.device), labels.to(self.device)
         self.parallel.train()
@@ -132,8 +148,8 @@ class Run:
         loss = self.loss(logits, labels)
         if not math.isfinite(value := loss.item()):
             raise NonFiniteLossError(
-                f"the loss is {value} at step {step + 1} of epoch {self.epoch + 1} (lr {self.config.lr:g}, "
-                f"t {self.config.t:g}); a lower lr, clip_grad_norm or tilt_warmup is the remedy"
+                f"the loss is {value} at step {step % self.steps + 1} of epoch {self.epoch + 1} "
+                f"(lr {self.config.lr:g}, t {self.config.t:g}); try a lower lr, clip_grad_norm or tilt_warmup"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -146,7 +162,7 @@ class Run:
         return value
 
     def _set_schedules(self, step: int) -> None:
-        """Poly learning rate, and t on its way up during a tilt warm-up."""
+        """Set the learning rate (poly schedule) and t (linear from 0 during a tilt warm-up)."""
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.lr * (1 - step / total) ** self.config.poly_power
@@ -158,7 +174,7 @@ class Run:
             self.loss = configured_loss(self.config, self.pixel_counts, t)
 
     def _share_buffers(self) -> None:
-        """Evaluate rank 0's BatchNorm statistics everywhere: each rank's own last update differs."""
+        """Copy the BatchNorm statistics of rank 0 to every rank, because they differ after the last step."""
         if distributed.world_size() > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, 0)
@@ -167,6 +183,7 @@ class Run:
         self.batches.close()
 
     def save(self, path: Path, result: EpochResult) -> None:
+        """Write a checkpoint (see `save_checkpoint`) that also holds the result of the last epoch."""
         save_checkpoint(
             path,
             {
@@ -181,6 +198,7 @@ class Run:
         )
 
     def load(self, path: Path) -> EpochResult:
+        """Continue from a checkpoint and return the result that it holds. `train` names the errors."""
         state = load_checkpoint(path, self.config)
         if state.get("data") != self.data.fingerprint:
             raise UserError(f"{path}: written with other data than {self.data.path}; use another file")
@@ -192,10 +210,15 @@ class Run:
 
 
 def share_of_batch(batch_size: int, workers: int, *, synchronised: bool) -> int:
-    """How many images of the batch each worker takes. `synchronised`: BatchNorm sees all workers' images (GPUs).
+    """Return the number of images of a batch that each worker takes.
+
+    Args:
+        batch_size: images in the global batch.
+        workers: number of workers.
+        synchronised: whether BatchNorm sees the images of all workers (on GPUs).
 
     Raises:
-        UserError: the batch does not divide evenly, or leaves BatchNorm a single image.
+        UserError: the workers cannot share the batch evenly, or BatchNorm would see only one image.
     """
     if batch_size % workers:
         raise UserError(f"batch_size {batch_size} cannot be shared evenly by {workers} workers")
@@ -206,7 +229,7 @@ def share_of_batch(batch_size: int, workers: int, *, synchronised: bool) -> int:
 
 
 def use_bf16(config: TrialConfig, device: torch.device) -> bool:
-    """`precision: auto` means bf16 where the hardware multiplies it natively."""
+    """Return whether to compute in bf16. With `precision: auto`, do so if the device has native bf16 arithmetic."""
     if config.precision != "auto":
         return config.precision == "bf16"
     if device.type == "cuda":
@@ -216,6 +239,7 @@ def use_bf16(config: TrialConfig, device: torch.device) -> bool:
 
 
 def default_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

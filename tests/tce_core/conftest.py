@@ -1,4 +1,4 @@
-"""Shared by the tests of training: a data set of a few small street scenes, and the fastest configuration for it."""
+"""Shared fixtures: a data set of a few small street scenes, and a configuration that trains on it very fast."""
 
 import pytest
 import torch
@@ -7,11 +7,11 @@ from hypothesis import settings
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
 
-# A time limit per example would measure the machine: the first call of an operator can take seconds.
+# No time limit per example, because the first call of an operator can take seconds.
 settings.register_profile("tce_core", deadline=None)
 settings.load_profile("tce_core")
 
-# On tensors this small a second thread gains nothing, and on a busy machine they wait for each other.
+# A second thread does not speed up such small tensors, and on a busy machine the threads wait for each other.
 torch.set_num_threads(1)
 
 FAST = {
@@ -33,7 +33,7 @@ def streets(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def fast_config():
-    """Makes a configuration that trains in well under a second an epoch: `fast_config(loss="focal")`."""
+    """A function that makes a configuration whose epochs take less than a second: `fast_config(loss="focal")`."""
 
     def make(**changes):
         return TrialConfig(**{**FAST, **changes})

@@ -1,4 +1,4 @@
-"""`TrialConfig`: the paper's recipe by default, frozen, and every mistake answered in one line."""
+"""`TrialConfig`: its defaults are the paper's recipe, it is immutable, and every error is one line."""
 
 import pytest
 from pydantic import ValidationError
@@ -7,7 +7,7 @@ from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
 
-# The recipe of arXiv 2103.14051 that the defaults promise, with DeepLabv3+'s usual settings where it gives none.
+# The recipe of arXiv 2103.14051, and the usual settings of DeepLabv3+ where the paper gives none.
 PAPER = {
     "momentum": 0.9,
     "weight_decay": 5e-4,
@@ -34,7 +34,7 @@ def test_by_default_algorithm_1_draws_by_image_and_learns_as_printed():
     assert (config.loss, config.tilt_warmup, config.clip_grad_norm) == ("mcce", 0, None)
 
 
-def test_its_losses_are_those_that_exist():
+def test_every_loss_of_the_table_is_accepted_and_no_other():
     names = {name for name in LOSSES if TrialConfig(loss=name)}
     assert names == set(LOSSES)
     assert {name for name in LOSSES if TrialConfig(loss=name).tilted} == {"image_tilt", "class_tilt", "stochastic_tilt"}
@@ -71,7 +71,7 @@ WRONG = [
     ("crop", (30, 32), "multiples of 16"),
     ("crop", (0, 32), "greater than or equal to 16"),
     ("crop", (32,), "required"),
-    ("scale", (2.0, 1.0), "the lower scale 2.0 is above the upper 1.0"),
+    ("scale", (2.0, 1.0), "the lower scale 2.0 is above the upper scale 1.0"),
     ("scale", (0.0, 1.0), "greater than 0"),
     ("atrous_rates", (6, 12), "required"),
     ("atrous_rates", (6, 0, 18), "greater than 0"),
@@ -90,7 +90,7 @@ def test_a_wrong_value_is_answered_in_one_line_that_names_it(key, value, reason)
 
 
 @pytest.mark.parametrize("values", [["lr", 0.1], None, "lr: 0.1", {1: 2}])
-def test_what_is_no_mapping_of_names_is_refused(values):
+def test_values_that_do_not_map_names_are_refused(values):
     with pytest.raises(UserError, match=r"^trial.yaml: [^\n]+$"):
         parse_config(values, "trial.yaml")
 
@@ -102,7 +102,7 @@ def test_a_configuration_cannot_be_changed():
     assert config.lr == TrialConfig().lr
 
 
-def test_json_carries_it_unchanged(tmp_path):
+def test_a_configuration_survives_json(tmp_path):
     weights = tmp_path / "encoder.pt"
     weights.touch()
     config = TrialConfig(loss="class_tilt", t=-0.1, crop=(64, 96), clip_grad_norm=1.5, encoder_weights=str(weights))

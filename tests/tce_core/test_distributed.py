@@ -1,7 +1,7 @@
-"""Two real processes against one: losses, gradients, draws, weights and evaluation.
+"""Two real processes compared with one: losses, gradients, draws, weights and evaluation.
 
-The processes are started once for all tests: this file runs as a script, which imports torch once and then forks.
-Each process leaves what it found in a file.
+The processes are started once for all tests. This file runs as a script that imports torch once and then forks.
+Each process writes its findings to a file.
 """
 
 import os
@@ -45,12 +45,12 @@ RUNS = {
 
 
 def batch(void):
-    """A global batch of four images (B, 3, H, W) float64 and labels (B, H, W)."""
+    """Make a global batch of four images (B, 3, H, W) float64 and labels (B, H, W)."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, 8, 10, generator=generator, dtype=torch.float64)
     labels = torch.randint(K, (4, 8, 10), generator=generator)
     if void == "uneven":
-        labels[0, 1:] = VOID  # of rank 0 one row and one image are left, of rank 1 everything
+        labels[0, 1:] = VOID  # rank 0 keeps one row and two more pixels, rank 1 everything
         labels[1] = VOID
         labels[1, 3, 4:6] = 1
     if void == "all of one rank":
@@ -66,11 +66,11 @@ def small_model():
 
 
 def value_and_gradient(name, void, rank=0, world=1):
-    """The loss of the global batch and its gradient, from one rank's share of the images."""
+    """Return the loss of the global batch and its gradient, computed from one rank's share of the images."""
     images, labels = (part.chunk(world)[rank] for part in batch(void))
     model = small_model()
     predict = DistributedDataParallel(model) if world > 1 else model
-    # Channels last, as in training: the order in memory is not that of the axes.
+    # Channels last, as in training: the order in memory differs from the order of the axes.
     logits = predict(images).contiguous(memory_format=torch.channels_last)
     value = build_loss(name, **SETTINGS.get(name, {}))(logits, labels)
     value.backward()
@@ -78,15 +78,15 @@ def value_and_gradient(name, void, rank=0, world=1):
 
 
 def some_training(config, data):
-    """Draws, state and result of one epoch."""
+    """Train one epoch and return its draws, states and result."""
     run = Run(config, data, CPU)
     draws, draw = [], run.sampler.draw
 
-    def overheard(step):
+    def recorded_draw(step):
         draws.append(draw(step))
         return draws[-1]
 
-    run.sampler.draw = overheard
+    run.sampler.draw = recorded_draw
     result = run.next_epoch()
     run.close()
     return {
@@ -100,6 +100,7 @@ def some_training(config, data):
 
 
 def diverges(config, data):
+    """Return the message of the `NonFiniteLossError` of one epoch, or None."""
     run = Run(config, data, CPU)
     try:
         run.next_epoch()
@@ -111,11 +112,11 @@ def diverges(config, data):
 
 
 def worker(rank, folder, dataset, config):
-    """What one of the two processes does."""
+    """The work of one of the two processes."""
     torch.set_num_threads(1)
-    patience = timedelta(minutes=4)  # if the other process dies, this one ends, too
+    timeout = timedelta(minutes=4)  # if the other process dies, this one ends, too
     meeting = f"file://{folder}/meeting"
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=patience)
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=timeout)
     data, config = open_dataset(dataset), TrialConfig.model_validate_json(config)
     found = {
         "losses": {(name, void): value_and_gradient(name, void, rank, WORLD) for name in LOSSES for void in VOIDS},
@@ -135,7 +136,7 @@ def config(fast_config):
 
 @pytest.fixture(scope="module")
 def ranks(streets, config, tmp_path_factory):
-    """What each of two processes found. They talk over the loopback interface only."""
+    """The findings of each of two processes, which communicate over the loopback interface only."""
     folder = tmp_path_factory.mktemp("ranks")
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(sys.path),
@@ -169,7 +170,7 @@ def test_value_and_gradient_are_those_of_one_process_with_the_whole_batch(ranks,
 
 
 def test_averaging_each_rank_s_own_mean_would_be_wrong():
-    # The batch tells them apart: what DistributedDataParallel alone would compute is far from the global gradient.
+    # The batch of the tests shows the difference: DistributedDataParallel alone is far from the global gradient.
     images, labels = batch("uneven")
     model = small_model()
     means = [
@@ -202,16 +203,16 @@ def test_both_ranks_end_with_the_same_weights_and_results(ranks, key):
 
 @pytest.mark.parametrize("key", ["mcce", "uniform classes"])
 def test_two_processes_draw_the_batches_of_one(ranks, alone, key):
-    # With t != 0 later draws follow the losses, which differ a little: each process has its own BatchNorm statistics.
+    # With t != 0 later draws depend on the losses. They differ a little, as each process has BatchNorm statistics.
     assert ranks[0]["runs"][key]["draws"] == alone[key]["draws"]
     assert len({image for step in alone[key]["draws"] for image, _ in step}) > 4
 
 
 def test_two_processes_begin_algorithm_1_as_one(ranks, alone):
-    # While there are classes not yet visited, draws depend on the visits alone.
+    # Until every class was visited, draws depend on the visits only.
     assert ranks[0]["runs"]["stochastic_tilt"]["draws"][:2] == alone["stochastic_tilt"]["draws"][:2]
     visits = ranks[0]["runs"]["stochastic_tilt"]["sampler"]["visits"]
-    assert sum(visits) == 4 * STEPS  # of the global batch, not of the rank's share
+    assert sum(visits) == 4 * STEPS  # the global batch, not the share of a rank
 
 
 def test_two_processes_train_about_as_one(ranks, alone):
@@ -224,7 +225,7 @@ def test_the_evaluation_is_that_of_one_process(ranks, config, streets):
     confusion, _ = evaluate(run.model, streets.val, CPU)
     run.close()
     iou = confusion.diagonal() / (confusion.sum(0) + confusion.sum(1) - confusion.diagonal())
-    # In batches of other sizes a logit may round differently, so a pixel in thousands may tip over.
+    # Logits round differently in batches of other sizes, so the class of a few pixels may change.
     assert ranks[0]["runs"]["mcce"]["iou"] == pytest.approx(iou.tolist(), abs=1e-3, nan_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""`tce_core.loss_table`: one declaration per loss, from which configurations and spaces derive what they need."""
+"""`tce_core.loss_table`: one entry per loss, which configurations, builders and search spaces use."""
 
 import inspect
 import subprocess
@@ -17,8 +17,8 @@ from tce_core.loss_table import LOSSES, LossEntry, losses_with
 def test_an_entry_names_a_builder_and_settings_that_exist(name):
     entry = LOSSES[name]
     builder = getattr(losses, entry.builder)
-    takes = inspect.signature(builder).parameters
-    assert set(entry.settings) | ({"class_weights"} if entry.class_weights else set()) == set(takes)
+    parameters = inspect.signature(builder).parameters
+    assert set(entry.settings) | ({"class_weights"} if entry.class_weights else set()) == set(parameters)
     assert entry.own_settings <= set(TrialConfig.model_fields)
 
 

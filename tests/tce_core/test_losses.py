@@ -1,4 +1,4 @@
-"""Every loss against torch's and smp's own, against hand-worked images, and on batches without a valid pixel."""
+"""Every loss compared with torch, smp and hand-computed images, and on batches without a valid pixel."""
 
 import math
 import re
@@ -39,7 +39,7 @@ def loss_of(name):
 
 
 def batch(seed, images=3, void=0.3):
-    """Random logits and labels; the last class is in the first image only."""
+    """Make random logits and labels; the last class is in the first image only."""
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(images, K, 4, 5, generator=generator)
     labels = torch.randint(K - 1, (images, 4, 5), generator=generator)
@@ -57,7 +57,7 @@ def value_and_gradient(loss, logits, labels):
 
 
 def assert_same(one, other, logits, labels):
-    """Same value and same gradient."""
+    """Assert that two losses have the same value and gradient."""
     for mine, theirs in zip(
         value_and_gradient(one, logits, labels), value_and_gradient(other, logits, labels), strict=True
     ):
@@ -65,7 +65,7 @@ def assert_same(one, other, logits, labels):
 
 
 def logits_with(losses):
-    """Two classes; the cross-entropy of *class 0* is the given tensor (B, H, W): the margin is log(e^loss - 1)."""
+    """Make logits of two classes. The cross-entropy of class 0 is `losses` (B, H, W): the margin is log(e^loss - 1)."""
     losses = torch.as_tensor(losses, dtype=torch.float32)
     return torch.stack([torch.zeros_like(losses), torch.log(torch.expm1(losses))], dim=1)
 
@@ -120,7 +120,7 @@ def test_focal_by_hand():
 
 
 def two_images():
-    """2x2 images of two classes. Class 1's pixels have logits (0, 0), so loss log 2, where there are any."""
+    """Two 2x2 images of two classes. The pixels of class 1 have logits (0, 0), so their loss is log 2."""
     logits = logits_with([[[0.5, 1.5], [1.0, 1.0]], [[2.0, 4.0], [9.0, 9.0]]])
     labels = torch.tensor([[[0, 0], [1, 1]], [[0, 0], [VOID, VOID]]])
     logits[0, :, 1] = 0.0
@@ -129,14 +129,14 @@ def two_images():
 
 def test_image_tilt_by_hand():
     logits, labels = two_images()
-    # Image 0: (0.5 + 1.5 + log 2 + log 2) / 4 = 0.5 + log(2)/2; image 1: (2 + 4) / 2 = 3, its void row left out.
+    # Image 0: (0.5 + 1.5 + log 2 + log 2) / 4 = 0.5 + log(2)/2; image 1: (2 + 4) / 2 = 3, without its void row.
     a, b = 0.5 + math.log(2) / 2, 3.0
     # t = 2: (1/2) log((e^{2a} + e^{2b}) / 2), where e^{2a} = 2e and e^{2b} = e^6.
     assert build_loss("image_tilt", t=2.0)(logits, labels).item() == pytest.approx(
         0.5 * math.log((2 * math.e + math.exp(6)) / 2), rel=1e-6
     )
     assert build_loss("image_tilt", t=0.0)(logits, labels).item() == pytest.approx((a + b) / 2, rel=1e-6)
-    # At t = +-1e4 the extreme image is left, but for log(2) / 1e4.
+    # At t = +-1e4 the result is the extreme image, up to log(2) / 1e4.
     assert build_loss("image_tilt", t=1e4)(logits, labels).item() == pytest.approx(b, abs=1e-4)
     assert build_loss("image_tilt", t=-1e4)(logits, labels).item() == pytest.approx(a, abs=1e-4)
 
@@ -180,7 +180,7 @@ def test_the_gradient_of_class_tilt_is_the_weighted_mean_of_the_classes_gradient
 @given(seeds, st.floats(-20, 20))
 def test_a_class_that_no_image_shows_changes_nothing(seed, t):
     logits, labels = batch(seed)
-    # A further output of probability ~0: the losses of the others stay as they are.
+    # One more output of probability ~0 does not change the losses of the other classes.
     wider = torch.cat([logits, torch.full_like(logits[:, :1], -1e4)], dim=1)
     loss = build_loss("class_tilt", t=t)
     torch.testing.assert_close(loss(wider, labels), loss(logits, labels))
@@ -200,7 +200,7 @@ def test_region_losses_are_those_of_smp(seed, name):
     assert_same(loss_of(name), SMP[name], *batch(seed))
 
 
-# What every loss must bear
+# Properties of every loss
 
 
 @every_loss
@@ -216,7 +216,7 @@ def test_an_image_of_void_contributes_nothing(name):
 
 
 @every_loss
-def test_what_is_predicted_on_void_pixels_does_not_matter(name):
+def test_predictions_on_void_pixels_do_not_matter(name):
     logits, labels = batch(2)
     value, gradient = value_and_gradient(loss_of(name), logits, labels)
     void = (labels == VOID)[:, None].expand_as(logits)
@@ -250,7 +250,7 @@ def test_extreme_logits_stay_finite(name, right, dtype):
     assert value.dtype == torch.float32
     assert gradient.isfinite().all()
     assert gradient.dtype == dtype
-    # Absent classes cost nothing, so a perfect answer costs nothing; a wrong one costs something by every measure.
+    # Absent classes add nothing, so a perfect answer has loss 0. A wrong answer has a positive loss.
     assert value == pytest.approx(0, abs=1e-6) if right else value > 0.1
 
 
@@ -261,7 +261,7 @@ def test_the_memory_format_does_not_matter(name):
     torch.testing.assert_close(loss(logits.contiguous(memory_format=torch.channels_last), labels), loss(logits, labels))
 
 
-# Making a loss
+# Building a loss
 
 
 def test_an_unknown_loss_is_answered_with_the_names_that_exist():

@@ -1,21 +1,17 @@
-"""DeepLabv3+ as configured, encoder weights from local files, and prediction at any size."""
+"""DeepLabv3+ has the configured decoder and encoder, and loads encoder weights from local files."""
 
 import pickle
 from pathlib import Path
 
-import numpy as np
 import pytest
 import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
-from sklearn.metrics import confusion_matrix
 from torch import nn
 
-from tce_core import VOID
-from tce_core.batches import normalise
 from tce_core.errors import UserError
-from tce_core.evaluation import evaluate, predict
 from tce_core.model import build_model, check_encoder
+from tests.tce_core.states import Hostile, parameters
 
 CLASSES = 7
 IMAGENET = Path(__file__).parents[3] / "shared" / "weights" / "mobilenet_v2-smp-encoder.pt"
@@ -33,7 +29,7 @@ def test_it_gives_one_logit_per_class_and_pixel(model, size):
 
 
 def dilations(module):
-    """Those of the 3x3 convolutions that have one."""
+    """Return the dilations of the convolutions that have one."""
     return [m.dilation for m in module.modules() if isinstance(m, nn.Conv2d) and m.dilation != (1, 1)]
 
 
@@ -48,7 +44,7 @@ def test_the_decoder_has_the_configured_rates_and_dropout(fast_config, settings,
 
 
 def test_smp_s_own_decoder_is_not_the_paper_s():
-    # The reason for passing them on: should smp's defaults become the paper's, this says so.
+    # This is why `build_model` passes them. The test fails if the defaults of smp become those of the paper.
     decoder = smp.DeepLabV3Plus("tu-mobilenetv3_small_050", encoder_weights=None).decoder
     assert dilations(decoder) == [(12, 12), (24, 24), (36, 36)]
     assert [m.p for m in decoder.modules() if isinstance(m, nn.Dropout)] == [0.5]
@@ -64,11 +60,7 @@ def test_the_seed_decides_the_weights(fast_config, model):
     for seed, same in ((0, True), (1, False)):
         torch.manual_seed(seed)
         other = build_model(fast_config(), CLASSES)
-        assert torch.equal(nn.utils.parameters_to_vector(other.parameters()).detach(), parameters(model)) is same
-
-
-def parameters(module):
-    return nn.utils.parameters_to_vector(module.parameters()).detach()
+        assert torch.equal(parameters(other), parameters(model)) is same
 
 
 # Encoders
@@ -94,7 +86,7 @@ def test_a_known_encoder_is_accepted(name):
 
 @pytest.mark.parametrize("name", ["densenet121", "tu-vgg11", "tu-vovnet39a", "tu-swiftformer_xs", "tu-hiera_tiny_224"])
 def test_an_encoder_that_cannot_be_dilated_is_refused(fast_config, name):
-    # Each of these families fails with a type of exception of its own, one of them without a message.
+    # These families raise different types of exceptions, one of them without a message.
     with pytest.raises(UserError, match=rf"^encoder '{name}' cannot be used: [^\n]+$"):
         build_model(fast_config(encoder=name), CLASSES)
 
@@ -110,7 +102,7 @@ def save_as(path, state):
 @pytest.mark.parametrize("name", ["encoder.pt", "encoder.safetensors"])
 def test_encoder_weights_come_from_a_local_file(fast_config, model, tmp_path, name):
     path = save_as(tmp_path / name, model.encoder.state_dict())
-    torch.manual_seed(1)  # whatever is not loaded differs
+    torch.manual_seed(1)  # parameters that are not loaded will differ
     loaded = build_model(fast_config(encoder_weights=str(path)), CLASSES)
     for key, value in model.encoder.state_dict().items():
         assert torch.equal(loaded.encoder.state_dict()[key], value)
@@ -136,16 +128,6 @@ def test_a_file_of_other_weights_is_refused(fast_config, model, tmp_path, name, 
         build_model(fast_config(encoder_weights=str(path)), CLASSES)
 
 
-class Hostile:
-    """Pickled, it creates a file when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
 @pytest.mark.parametrize(
     ("save", "trusting_load"),
     [
@@ -160,7 +142,7 @@ def test_code_in_a_weights_file_is_not_run(fast_config, tmp_path, save, trusting
     with pytest.raises(UserError, match="not a state dict of this encoder"):
         build_model(fast_config(encoder_weights=str(path)), CLASSES)
     assert not trace.exists()
-    trusting_load(path)  # the trap does work
+    trusting_load(path)  # a load that trusts the file does run the code
     assert trace.exists()
 
 
@@ -170,50 +152,3 @@ def test_imagenet_weights_of_mobilenet_v2_fit(fast_config):
     loaded, file = build_model(config, CLASSES).encoder.state_dict(), torch.load(IMAGENET, weights_only=True)
     assert set(loaded) == set(file)
     assert all(torch.equal(loaded[key], file[key]) for key in file)
-
-
-# Prediction
-
-
-class ByPixel(nn.Module):
-    """Class scores from each pixel alone, so that padding and batching can change nothing."""
-
-    def __init__(self, classes):
-        super().__init__()
-        torch.manual_seed(2)
-        self.scores = nn.Conv2d(3, classes, 1)
-
-    def forward(self, x):
-        assert x.shape[-2] % 16 == x.shape[-1] % 16 == 0
-        return self.scores(x)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (16, 32), (17, 40), (33, 5)])
-def test_any_size_can_be_predicted(size):
-    images, model = torch.randint(256, (2, 3, *size), dtype=torch.uint8), ByPixel(CLASSES)
-    expected = model.scores(normalise(images)).argmax(1)
-    assert torch.equal(predict(model, images), expected)
-
-
-@pytest.mark.parametrize("images_at_a_time", [1, 4, 8])
-def test_a_split_s_counts_are_scikit_learn_s(streets, images_at_a_time):
-    model, split, k, pixels = ByPixel(10), streets.val, 10, int(streets.val.sizes[0].prod())
-    confusion, counts = evaluate(model, split, torch.device("cpu"), batch_pixels=images_at_a_time * pixels)
-    expected = np.zeros((k, k), np.int64)
-    for i in range(len(split)):
-        image = torch.tensor(split.image(i)).permute(2, 0, 1)[None]
-        guess, truth = predict(model, image)[0].numpy().ravel(), split.mask(i).ravel()
-        one = confusion_matrix(truth[truth != VOID], guess[truth != VOID], labels=range(k))
-        tp = one.diagonal()
-        assert counts[i].tolist() == [tp.tolist(), (one.sum(0) - tp).tolist(), (one.sum(1) - tp).tolist()]
-        expected += one
-    assert (confusion.numpy() == expected).all()
-
-
-def test_evaluation_is_not_training(model, streets, fast_config):
-    trained = build_model(fast_config(), 10).train()
-    before = {key: value.clone() for key, value in trained.state_dict().items()}
-    one, _ = evaluate(trained, streets.val, torch.device("cpu"))
-    again, _ = evaluate(trained, streets.val, torch.device("cpu"))
-    assert torch.equal(one, again)  # no dropout
-    assert all(torch.equal(value, before[key]) for key, value in trained.state_dict().items())  # no running mean moved

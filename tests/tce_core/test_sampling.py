@@ -1,4 +1,4 @@
-"""What each step trains on: epochs in shuffled order, or the draws of Algorithm 1 over a data set."""
+"""The images of each training step: shuffled epochs, or the draws of Algorithm 1 over a data set."""
 
 import math
 
@@ -30,7 +30,7 @@ def stochastic(pixels=PIXELS, **settings):
 
 
 def loss_of(sampler, group):
-    """L~_c of a group: its l_c over t."""
+    """Return L~_c = l_c / t of a group."""
     return sampler.tilt.log_tilted[group].item() / sampler.tilt.t
 
 
@@ -40,7 +40,7 @@ def loss_of(sampler, group):
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(0, 100))
 def test_every_epoch_visits_every_image_once(images, batch_size, seed):
     sampler = Shuffle(images, batch_size, seed)
-    steps = 3 * images  # so that 3 * batch_size epochs end exactly here; inner batches straddle epochs
+    steps = 3 * images  # exactly 3 * batch_size epochs; a batch may hold the end of one and the start of the next
     visited = [draw.image for step in range(steps) for draw in sampler.draw(step)]
     for epoch in range(3 * batch_size):
         assert sorted(visited[epoch * images : (epoch + 1) * images]) == list(range(images))
@@ -102,7 +102,7 @@ def test_at_image_level_single_images_are_drawn_without_a_class(draw):
 
 
 def test_a_class_or_image_without_pixels_is_not_waited_for():
-    # An image of void alone teaches nothing; while it counted as unvisited, nothing else would be drawn again.
+    # An all-void image has no loss. If it could be drawn, it would stay unvisited and nothing else would be drawn.
     pixels = np.vstack([PIXELS, [0, 0, 0]])
     by_image = stochastic(pixels, level="image")
     by_class = stochastic(np.hstack([PIXELS, np.zeros((6, 1), int)]))
@@ -114,7 +114,7 @@ def test_a_class_or_image_without_pixels_is_not_waited_for():
         assert (sampler.tilt.visits > 0).sum() == len(sampler.groups) - 1
 
 
-# What a step teaches. Cross-entropy sums and pixel counts of two images by three classes:
+# What is learned from a step. Cross-entropy sums and pixel counts of two images by three classes:
 
 SUMS = torch.tensor([[6.0, 1.0, 0.0], [2.0, 0.0, 9.0]])
 COUNTS = torch.tensor([[2, 1, 0], [4, 0, 3]])
@@ -167,13 +167,13 @@ def test_single_images_learn_from_all_their_pixels(estimator):
     assert loss_of(sampler, 2) == pytest.approx(11 / 7)
 
 
-def test_a_crop_of_void_teaches_nothing():
+def test_nothing_is_learned_from_a_crop_of_void():
     sampler = stochastic(level="image", t=1.0)
     sampler.learn([Draw(4), Draw(2)], SUMS * torch.tensor([[0], [1]]), COUNTS * torch.tensor([[0], [1]]))
     assert sampler.tilt.visits.tolist() == [0, 0, 1, 0, 0, 0]
 
 
-# The tilt's warm-up
+# Tilt warm-up
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=1, max_size=5), st.sampled_from([-1, 1]))

@@ -1,4 +1,4 @@
-"""Algorithm 1 against a literal transcription of its lines, and against what it must do in the long run."""
+"""Algorithm 1 compared with a literal transcription of its lines, and its behaviour over many draws."""
 
 import math
 
@@ -14,11 +14,11 @@ K = 5
 
 
 class Literal:
-    """Lines 7 and 8 with e^{t L~} itself, and our start: each class once, then at rate max(gamma, 1/visits)."""
+    """Lines 7 and 8 as written, with e^{t L~}. Every class is visited once first; the rate is max(gamma, 1/visits)."""
 
     def __init__(self, t, gamma):
         self.t, self.gamma = t, gamma
-        self.exponentials = [math.nan] * K  # nothing is known of a class before its first visit
+        self.exponentials = [math.nan] * K  # unknown until the first visit
         self.visits = [0] * K
 
     def update(self, c, loss):
@@ -50,7 +50,7 @@ def test_it_is_the_literal_algorithm(t, gamma):
 
 
 def test_the_first_estimates_are_plain_means():
-    # gamma = 0.1 does not act before the tenth visit: rates 1, 1/2, 1/3 make (1/3) sum e^{tL}.
+    # gamma = 0.1 has no effect before visit 11. The rates 1, 1/2, 1/3 give (1/3) sum e^{tL}.
     tilt = StochasticTilt(2, 2.0, 0.1)
     for loss in (1.0, 0.5, 3.0):
         tilt.update(0, loss)
@@ -76,7 +76,7 @@ def test_nothing_overflows(t):
     assert tilt.weights.tolist() == ([1, 0, 0] if t > 0 else [0, 0, 1])
 
 
-# What is drawn
+# Draws
 
 
 @pytest.mark.parametrize("t", [-1.0, 0.0, 0.7, 2.0])
@@ -112,7 +112,7 @@ def test_every_class_is_visited_before_any_comes_again(seed, t):
 
 @given(st.lists(st.booleans(), min_size=1, max_size=8).filter(any), st.integers(0, 10**6))
 def test_a_class_that_no_image_holds_is_never_drawn(available, seed):
-    # A negative tilt prefers small losses, so an absent class's unused estimate of 0 would come first.
+    # A negative tilt prefers small losses, so it would prefer the unused estimate 0 of an absent class.
     tilt = StochasticTilt(len(available), -1.0, 0.1, available)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(40):
@@ -126,8 +126,8 @@ def test_a_class_that_no_image_holds_is_never_drawn(available, seed):
 
 
 def test_starting_from_zero_as_printed_never_leaves_the_first_class():
-    # The paper's line 1 sets every L~ to 0 and updates at rate gamma. With normalised weights in the place of
-    # e^{tL~}, which is what line 8 hands on, the first class drawn keeps probability 1: hence our start.
+    # The paper starts its moving averages at 0 and updates them at rate gamma. Then the first class that is drawn
+    # keeps probability 1. This is why our start differs.
     rng, t, gamma = np.random.default_rng(0), 1.0, 0.1
     exponentials, visited = np.zeros(19), set()
     weights = np.full(19, 1 / 19)
@@ -163,7 +163,7 @@ def test_a_restored_state_goes_on_the_same_way():
 
 
 def test_a_state_of_another_number_of_classes_is_refused():
-    with pytest.raises(ValueError, match="state of 4 classes for 5"):
+    with pytest.raises(ValueError, match="the state has 4 classes, not 5"):
         StochasticTilt(5, 1.0, 0.1).load_state_dict(StochasticTilt(4, 1.0, 0.1).state_dict())
 
 
@@ -197,10 +197,10 @@ PIXELS = np.array(
         [50, 0, 5, 0],
         [100, 0, 0, 0],
         [0, 30, 2, 0],
-        [0, 0, 0, 0],  # nothing but void
+        [0, 0, 0, 0],  # all void
         [0, 8, 0, 0],
     ]
-)  # of class 0: 240 pixels, 1: 48, 2: 7, 3: none
+)  # pixels of class 0: 240, 1: 48, 2: 7, 3: none
 
 
 def test_overlapping_sets_by_hand():

@@ -1,4 +1,4 @@
-"""The tilted mean against its properties, its literal formula in 80-digit arithmetic, and autograd."""
+"""The tilted mean compared with its formula in 80-digit arithmetic and with finite differences; its properties."""
 
 import math
 from decimal import Decimal, localcontext
@@ -25,7 +25,7 @@ def tilted(values, t):
 
 
 def literal(values, t):
-    """(1/t) log mean e^{tf}, as printed, with 80 digits and no bound on the exponent."""
+    """Return (1/t) log mean e^{tf}, as written in the paper, with 80 digits and a huge range of exponents."""
     with localcontext() as context:
         context.prec, context.Emax, context.Emin = 80, 10**15, -(10**15)
         exact_t = Decimal(t)
@@ -34,7 +34,7 @@ def literal(values, t):
 
 
 def close(value, expected, values):
-    """Equal up to a few roundings of the largest number involved."""
+    """Return whether two numbers are equal up to a few rounding errors of the largest number involved."""
     return abs(value - expected) <= 1e-13 * (1 + max(map(abs, values)))
 
 
@@ -53,7 +53,7 @@ def test_it_keeps_all_digits_at_tiny_tilts(values, exponent, sign):
 
 
 def test_the_textbook_formula_loses_those_digits():
-    # Why the module does not simply use logsumexp: at t = 1e-12 four digits of sixteen are left.
+    # This is why `tilted_mean` does not simply use logsumexp: at t = 1e-12 it keeps four of sixteen digits.
     values, t = [0.1, 0.7, 1.9], 1e-12
     textbook = (math.log(math.fsum(math.exp(t * value) for value in values)) - math.log(3)) / t
     assert abs(textbook - literal(values, t)) > 1e-6
@@ -129,7 +129,7 @@ def test_its_gradient_is_the_softmax_of_t_f(values, t):
 
 @pytest.mark.parametrize("t", [-30.0, -1.0, -1e-6, 0.0, 1e-6, 1e-3, 0.3, 2.0, 50.0])
 def test_its_gradient_is_that_of_finite_differences(t):
-    # One row of small spread and one of large: the two ways it is computed, side by side.
+    # One row of small spread and one of large spread use the two formulas of `tilted_mean`.
     f = tensor([[0.1, 0.2, 0.15], [0.1, 1.4, 0.9]]).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: tilted_mean(x, t), (f,))
 
@@ -144,7 +144,7 @@ def test_its_second_derivative_is_that_of_finite_differences(t):
 
 
 @given(st.lists(st.tuples(numbers, st.booleans()), min_size=1, max_size=10), tilts)
-def test_a_masked_entry_is_as_good_as_deleted(pairs, t):
+def test_a_masked_entry_counts_like_a_deleted_one(pairs, t):
     kept = [value for value, keep in pairs if keep]
     assume(kept)
     f, where = tensor([value for value, _ in pairs]).requires_grad_(), torch.tensor([keep for _, keep in pairs])
@@ -158,7 +158,7 @@ def test_a_masked_entry_is_as_good_as_deleted(pairs, t):
 
 @pytest.mark.parametrize("hidden", [math.nan, math.inf, -math.inf, 1e300])
 @pytest.mark.parametrize("t", [-5.0, 0.0, 1e-9, 5.0])
-def test_what_a_mask_hides_may_be_anything(hidden, t):
+def test_masked_values_may_be_anything(hidden, t):
     f = tensor([1.0, hidden, 2.0]).requires_grad_()
     where = torch.tensor([True, False, True])
     value = tilted_mean(f, t, where=where)
@@ -197,7 +197,7 @@ def test_nothing_overflows(t, dtype):
     f = torch.tensor([1.0, 1000.0, -1000.0, 990.0], dtype=dtype).requires_grad_()
     value = tilted_mean(f, t)
     value.backward()
-    # log(4) / 1e4 = 1.4e-4 from the extreme, which is all that counts.
+    # The value is log(4) / 1e4 = 1.4e-4 away from the extreme; only the extreme has a weight.
     extreme = 1 if t > 0 else 2
     assert float(value.detach()) == pytest.approx(float(f[extreme].detach()), abs=2e-4)
     assert f.grad.tolist() == [float(i == extreme) for i in range(4)]
@@ -235,7 +235,7 @@ def test_the_moving_average_is_line_7(average, value, rate):
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_moving_average_does_not_overflow(sign):
-    # log(0.75 e^a + 0.25 e^b) with b - a = 1e6 in favour of b, then of a: only the larger term is left.
+    # log(0.75 e^a + 0.25 e^b) with |b - a| = 1e6: only the larger term matters.
     a, b = sign * 1e6, sign * 2e6
     larger = math.log(0.25) + b if b > a else math.log(0.75) + a
     assert log_ema(a, b, 0.25) == pytest.approx(larger, rel=1e-15)

@@ -1,60 +1,31 @@
-"""Whole training runs on a tiny data set: stopping and resuming, schedules, divergence, checkpoints, results."""
+"""Whole training runs on a tiny data set: stopping and resuming, learning, schedules, divergence, refusals."""
 
-import io
-import json
 import math
-import pickle
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-import safetensors
 import torch
 from torch import nn
 
 from tce_core import distributed
-from tce_core.checkpoint import export_weights, read_checkpoint, save_checkpoint
-from tce_core.data.streets.dataset import make_streets
+from tce_core.checkpoint import read_checkpoint
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
-from tce_core.results import EpochResult
 from tce_core.training import NonFiniteLossError, Run, share_of_batch, train, use_bf16
+from tests.tce_core.states import different, flat, parameters
 
 CPU = torch.device("cpu")
 
 
 def run_to_end(config, data, checkpoint):
-    """The results and the state that the run left behind."""
+    """Return the results and the state of the last checkpoint."""
     results = list(train(config, data, checkpoint=checkpoint, device=CPU))
     return results, read_checkpoint(checkpoint)
 
 
-def flat(state, prefix=""):
-    """A nested state as {path: leaf}."""
-    items = state.items() if isinstance(state, dict) else enumerate(state)
-    leaves = {}
-    for key, value in items:
-        nested = isinstance(value, dict | list | tuple)
-        leaves |= flat(value, f"{prefix}/{key}") if nested else {f"{prefix}/{key}": value}
-    return leaves
-
-
-def different(one, other):
-    """The paths at which two states are not bitwise equal."""
-    one, other = flat(one), flat(other)
-    assert one.keys() == other.keys()
-    same = {
-        key: torch.equal(one[key], other[key]) if torch.is_tensor(one[key]) else one[key] == other[key] for key in one
-    }
-    return [key for key in one if not same[key]]
-
-
 def untimed(result):
-    return repr(replace(result, train_seconds=0, evaluation_seconds=0))  # repr, because NaN is not equal to itself
-
-
-def parameters(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    """Return a result without its times as text, because NaN is not equal to itself."""
+    return repr(replace(result, train_seconds=0, evaluation_seconds=0))
 
 
 # Stopping, resuming, repeating
@@ -76,7 +47,7 @@ def test_a_run_stopped_after_each_epoch_ends_as_an_unbroken_one(fast_config, str
     for epoch in (1, 2, 3):
         run = train(config, streets, checkpoint=tmp_path / "broken.pt", device=CPU)
         if epoch > 1:
-            assert untimed(next(run)) == untimed(pieces[-1])  # first, what the file holds
+            assert untimed(next(run)) == untimed(pieces[-1])  # first, the result in the file
         pieces.append(next(run))
         run.close()
     assert [result.epoch for result in pieces] == [1, 2, 3]
@@ -148,13 +119,21 @@ def test_precision_can_be_chosen(fast_config):
 @pytest.mark.parametrize("loss", ["mcce", "stochastic_tilt"])
 def test_divergence_is_reported_with_its_remedies(fast_config, streets, loss):
     config = fast_config(loss=loss, lr=1e12, epochs=1, steps_per_epoch=6)
-    with pytest.raises(NonFiniteLossError, match=r"lr 1e\+12, t 1\); a lower lr, clip_grad_norm or tilt_warmup"):
+    with pytest.raises(NonFiniteLossError, match=r"lr 1e\+12, t 1\); try a lower lr, clip_grad_norm or tilt_warmup"):
         list(train(config, streets, device=CPU))
+
+
+def test_divergence_is_reported_with_the_step_of_the_epoch(fast_config, streets):
+    run = Run(fast_config(epochs=2, steps_per_epoch=2), streets, CPU)
+    run.epoch, run.loss = 1, lambda logits, labels: logits.sum() * math.nan
+    with pytest.raises(NonFiniteLossError, match="at step 2 of epoch 2"):
+        run.step(3)
+    run.close()
 
 
 @pytest.mark.parametrize("limit", [1e-3, 0.1])
 def test_clipping_bounds_the_step(fast_config, streets, limit):
-    # Plain SGD moves by lr times the gradient, and untrained the gradient is far longer than either limit.
+    # Plain SGD moves by lr times the gradient. The gradient of an untrained model is far above both limits.
     config = fast_config(lr=0.5, momentum=0.0, weight_decay=0.0, clip_grad_norm=limit)
     run = Run(config, streets, CPU)
     before = parameters(run.model)
@@ -185,7 +164,7 @@ def test_the_learning_rate_is_torch_s_polynomial(fast_config, streets, power):
 @pytest.mark.parametrize(
     ("t", "warmup", "expected"),
     [
-        # Six steps; over the first half t rises to its value in three equal stages.
+        # Six steps; during the first half t rises to its value in three equal steps.
         (3.0, 0.5, [1, 2, 3, 3, 3, 3]),
         (-3.0, 0.5, [-1, -2, -3, -3, -3, -3]),
         (3.0, 0.0, [3] * 6),
@@ -233,131 +212,3 @@ def test_a_run_asks_how_many_workers_there_are(fast_config, streets, monkeypatch
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(UserError, match="batch_size 4 cannot be shared evenly by 3 workers"):
         next(train(fast_config(), streets, device=CPU))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(fast_config, streets, tmp_path_factory):
-    """That of one finished epoch of `fast_config()`."""
-    path = tmp_path_factory.mktemp("runs") / "run.pt"
-    run = train(fast_config(), streets, checkpoint=path, device=CPU)
-    next(run)
-    run.close()
-    return path
-
-
-@pytest.mark.parametrize(("key", "value"), [("lr", 0.5), ("loss", "class_tilt"), ("seed", 7), ("crop", (48, 48))])
-def test_a_checkpoint_of_other_settings_is_refused_naming_them(fast_config, streets, checkpoint, key, value):
-    with pytest.raises(UserError, match=rf"run\.pt: written with {key} = .*, not .*; use another file"):
-        next(train(fast_config(**{key: value}), streets, checkpoint=checkpoint, device=CPU))
-
-
-def test_a_checkpoint_of_other_data_is_refused(fast_config, checkpoint, tmp_path):
-    other = make_streets(tmp_path / "other", seed=1, train=16, val=2, test=1, size=(64, 96))
-    with pytest.raises(UserError, match=r"run\.pt: written with other data than .*other; use another file"):
-        next(train(fast_config(), other, checkpoint=checkpoint, device=CPU))
-
-
-def flip_a_bit(content):
-    weights = torch.load(io.BytesIO(content), weights_only=True)["model"]["segmentation_head.0.weight"]
-    place = content.index(bytes(weights.untyped_storage())) + 5  # the file stays well-formed, one weight is another
-    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda content: content[: len(content) // 2],
-        lambda content: content[:-1],
-        lambda _: b"",
-        lambda _: b"hello",
-        flip_a_bit,
-    ],
-    ids=["half", "short of a byte", "empty", "text", "one bit"],
-)
-def test_a_damaged_checkpoint_is_refused(fast_config, streets, checkpoint, tmp_path, damage):
-    path = tmp_path / "damaged.pt"
-    path.write_bytes(damage(checkpoint.read_bytes()))
-    with pytest.raises(UserError, match=r"damaged\.pt: (not a|a damaged) checkpoint[^\n]+$"):
-        next(train(fast_config(), streets, checkpoint=path, device=CPU))
-
-
-class Hostile:
-    """Pickled, it creates a file when it is read."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize(
-    ("save", "trusting_load"),
-    [
-        (torch.save, lambda path: torch.load(path, weights_only=False)),
-        (lambda value, path: path.write_bytes(pickle.dumps(value)), lambda path: pickle.loads(path.read_bytes())),
-    ],
-    ids=["torch", "pickle"],
-)
-def test_code_in_a_checkpoint_is_not_run(fast_config, streets, tmp_path, save, trusting_load):
-    path, trace = tmp_path / "run.pt", tmp_path / "executed"
-    save({"config": fast_config().model_dump_json(), "epoch": 1, "model": Hostile(trace)}, path)
-    with pytest.raises(UserError, match=r"run\.pt: not a checkpoint that can be read safely"):
-        next(train(fast_config(), streets, checkpoint=path, device=CPU))
-    assert not trace.exists()
-    trusting_load(path)  # the trap does work
-    assert trace.exists()
-
-
-def test_some_other_file_of_tensors_is_not_a_checkpoint(tmp_path):
-    torch.save({"weight": torch.zeros(1)}, tmp_path / "weights.pt")
-    with pytest.raises(UserError, match=r"weights\.pt: not a checkpoint of this program"):
-        read_checkpoint(tmp_path / "weights.pt")
-
-
-# Files
-
-
-def test_a_failed_write_leaves_the_earlier_checkpoint(tmp_path):
-    path = tmp_path / "run.pt"
-    save_checkpoint(path, {"config": "{}", "epoch": 1, "model": {}})
-    with pytest.raises(AttributeError):  # the second value cannot be pickled
-        save_checkpoint(path, {"config": "{}", "epoch": 2, "model": lambda: None})
-    assert read_checkpoint(path)["epoch"] == 1
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_exported_weights_are_the_checkpoint_s(checkpoint, tmp_path):
-    target = tmp_path / "model.safetensors"
-    export_weights(checkpoint, target, {"classes": "road, wall"})
-    with safetensors.safe_open(target, "pt") as file:
-        assert file.metadata() == {"classes": "road, wall"}
-        exported = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    assert different(exported, read_checkpoint(checkpoint)["model"]) == []
-    assert list(tmp_path.iterdir()) == [target]
-
-
-@pytest.mark.parametrize("class_weights", [None, (0.25, 0.75, 0.0)])
-def test_a_result_travels_as_json(class_weights):
-    result = EpochResult(
-        epoch=3,
-        train_loss=0.1 + 0.2,
-        lr=1e-3,
-        iou=(0.5, math.nan, 1 / 3),
-        intervals={"miou": (0.1, 0.7), "worst_iou": (0.0, 0.3)},
-        class_weights=class_weights,
-        train_seconds=1.5,
-        evaluation_seconds=0.25,
-    )
-    text = json.dumps(result.as_dict(), allow_nan=False)  # strict JSON, as every other program reads it
-    assert json.loads(text)["iou"] == [0.5, None, 1 / 3]
-    for back in (EpochResult.from_dict(json.loads(text)), EpochResult.from_json(result.to_json())):
-        assert math.isnan(back.iou[1])
-        assert {**asdict(back), "iou": back.iou[::2]} == {**asdict(result), "iou": result.iou[::2]}
-
-
-def test_the_results_of_a_run_are_strict_json(fast_config, streets):
-    result = next(train(fast_config(loss="stochastic_tilt"), streets, device=CPU))
-    assert repr(EpochResult.from_dict(json.loads(json.dumps(result.as_dict(), allow_nan=False)))) == repr(result)
-    assert len(result.iou) == streets.num_classes
-    assert result.report.miou == pytest.approx(sum(result.iou) / len(result.iou))
