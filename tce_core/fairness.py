@@ -1,7 +1,7 @@
-"""From the IoU of each class to everything the paper's Tables 1-3 report, and how sure one may be of it.
+"""Fairness measures from the IoU of each class (arXiv 2103.14051, Tables 1-3), and their bootstrap intervals.
 
-An IoU may be a fraction or a percentage: every figure here comes out in the unit that went in. NaN stands for a
-class that is in neither the truth nor the prediction; such a class is left out, it never counts as 0.
+IoUs can be fractions or percentages; results have the same unit. NaN marks an absent class, which is in neither the
+truth nor the prediction. Absent classes are left out; they never count as 0.
 """
 
 import math
@@ -12,37 +12,39 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tce_core.confusion import Floats, iou_from_counts
+from tce_core.iou import Floats, iou_from_counts
 
 
 @dataclass(frozen=True)
 class FairnessReport:
     """How well, and how evenly, the classes are segmented (arXiv 2103.14051, Tables 1-3).
 
-    IoU-valued fields are in the unit of the IoUs; `gini` and `jain` have none.
+    `gini` and `jain` have no unit; the other measures have the unit of the IoUs.
     """
 
     miou: float
+    """Mean IoU of the classes."""
     worst_iou: float
+    """Lowest IoU of the classes."""
     worst_class: int
-    """Index of the class that has `worst_iou` (the lowest index of several)."""
+    """Index of the class that has `worst_iou`; if there are several, the lowest index."""
     std_iou: float
-    """Sample standard deviation over the classes (ddof = 1); 0 when there is only one class."""
+    """Sample standard deviation over the classes (ddof = 1); 0 if there is only one class."""
     sorted_bottom: float
-    """Mean IoU of the quarter of the classes that was worst *under the reference*."""
+    """Mean IoU of the quarter of the classes that is worst *under the reference*."""
     sorted_top: float
-    """Mean IoU of the quarter of the classes that was best under the reference."""
+    """Mean IoU of the quarter of the classes that is best *under the reference*."""
     bottom_percentile: tuple[float, float]
     """The 25th percentile of the IoUs, and the mean IoU of the classes at or below it."""
     top_percentile: tuple[float, float]
     """The 75th percentile of the IoUs, and the mean IoU of the classes at or above it."""
     gini: float
-    """Gini coefficient: 0 when all classes are equal, (n - 1) / n when one of n classes has everything."""
+    """Gini coefficient: 0 if all classes are equal, (n - 1) / n if only one of n classes is above 0."""
     jain: float
-    """Jain's index (sum x)^2 / (n sum x^2): 1 when all classes are equal, 1/n when one class has everything."""
+    """Jain's index (sum x)^2 / (n sum x^2): 1 if all classes are equal, 1 / n if only one class is above 0."""
 
     def as_dict(self) -> dict[str, float]:
-        """The report as flat, plain floats; the second of a percentile pair is named `..._percentile_mean`."""
+        """Return the report as plain floats; the second of a percentile pair has the key `..._percentile_mean`."""
         flat: dict[str, float] = {}
         for name, value in asdict(self).items():
             if isinstance(value, tuple):
@@ -53,13 +55,13 @@ class FairnessReport:
 
 
 class ClassRow(NamedTuple):
-    """One line of the paper's Tables 1 and 2."""
+    """One row of the paper's Tables 1 and 2."""
 
     name: str
     reference: float
     iou: float
     difference: float
-    """`iou - reference`: positive is a gain; NaN where either is absent."""
+    """`iou - reference`; positive is a gain, NaN if either is absent."""
 
 
 def fairness_report(iou: npt.ArrayLike, reference_iou: npt.ArrayLike | None = None) -> FairnessReport:
@@ -68,10 +70,11 @@ def fairness_report(iou: npt.ArrayLike, reference_iou: npt.ArrayLike | None = No
     Args:
         iou: (K,) float, not negative, NaN for an absent class.
         reference_iou: (K,) float, the IoUs whose order decides which classes are the bottom and the top quarter
-            (the paper: those of plain cross-entropy). Default: `iou` itself.
+            (in the paper, those of plain cross-entropy). Default: `iou` itself.
 
-    A quarter of n classes is ceil(n / 4) of them: 5 of 19, as in the paper, and as many as lie at or beyond
-    NumPy's linear percentile when no two are equal.
+    Returns:
+        The report. A quarter of n classes is ceil(n / 4) of them: 5 of 19, as in the paper. As many classes lie at
+        or beyond NumPy's linear 25th (or 75th) percentile if all IoUs differ.
 
     Raises:
         ValueError: no class is present, an IoU is negative or infinite, or the shapes differ.
@@ -103,14 +106,15 @@ def fairness_report(iou: npt.ArrayLike, reference_iou: npt.ArrayLike | None = No
 
 
 def class_rows(iou: npt.ArrayLike, reference_iou: npt.ArrayLike, class_names: Sequence[str]) -> list[ClassRow]:
-    """The classes from worst to best under the reference, those without a reference last (Tables 1 and 2).
+    """List the classes from worst to best under the reference (Tables 1 and 2); classes without a reference are last.
 
     Args:
-        iou, reference_iou: (K,) float, NaN for an absent class.
+        iou: (K,) float, NaN for an absent class.
+        reference_iou: (K,) float, NaN for an absent class.
         class_names: K names.
 
     Raises:
-        ValueError: as `fairness_report`, or the number of names is not K.
+        ValueError: `fairness_report` would refuse an argument, or the number of names is not K.
     """
     values, reference = _checked(iou, "iou"), _checked(reference_iou, "reference_iou")
     if not values.size == reference.size == len(class_names):
@@ -129,7 +133,19 @@ def class_table(
     name: str = "IoU",
     decimals: int = 4,
 ) -> str:
-    """`class_rows` as a Markdown table, aligned so that it also reads well in a terminal; absent is a dash."""
+    """Format `class_rows` as a Markdown table with aligned columns. A dash marks an absent class.
+
+    Args:
+        iou: see `class_rows`.
+        reference_iou: see `class_rows`.
+        class_names: see `class_rows`.
+        reference_name: heading of the reference column.
+        name: heading of the column of `iou`.
+        decimals: number of decimals.
+
+    Raises:
+        ValueError: see `class_rows`.
+    """
 
     def figure(value: float, sign: str = "") -> str:
         return "-" if math.isnan(value) else f"{value:{sign}.{decimals}f}"
@@ -148,49 +164,53 @@ def class_table(
 def bootstrap_intervals(
     counts: npt.ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of `miou`, `worst_iou` and `std_iou`, resampling the images.
+    """Compute percentile bootstrap intervals of `miou`, `worst_iou` and `std_iou` by resampling the images.
 
-    They say how far another draw of *images* would move the figures; the luck of the training is not in them.
-    Resampling biases a minimum downwards, so the interval of `worst_iou` leans low.
+    An interval shows how much the measure would change with another sample of *images*. It does not include the
+    randomness of training. Resampling biases a minimum downwards, so the interval of `worst_iou` is too low.
 
     Args:
         counts: (N, 3, K) int64, (tp, fp, fn) of each image, in pixels.
         level: coverage, in (0, 1).
         resamples: how many times N images are drawn with replacement.
+        seed: seed of these draws.
+
+    Returns:
+        The lower and upper end of the interval, by measure.
 
     Raises:
-        ValueError: there is no image, no valid pixel in any image, or `counts` is not (N, 3, K).
+        ValueError: `counts` is not (N, 3, K) or has no valid pixel, or `level` is outside (0, 1).
     """
     iou = _resampled_iou(counts, resamples, seed)
-    iou = iou[~np.isnan(iou).all(axis=1)]  # a draw of void images only says nothing
+    iou = iou[~np.isnan(iou).all(axis=1)]  # a resample of void images only has no IoU
     miou = np.nanmean(iou, axis=1)
     squares = np.nansum((iou - miou[:, None]) ** 2, axis=1)
     present = np.count_nonzero(~np.isnan(iou), axis=1)
     samples = {
         "miou": miou,
         "worst_iou": np.nanmin(iou, axis=1),
-        "std_iou": np.sqrt(squares / np.maximum(present - 1, 1)),  # one class alone: 0, as in the report
+        "std_iou": np.sqrt(squares / np.maximum(present - 1, 1)),  # 0 for a single class, as in the report
     }
     ends = {name: _ends(sample, level) for name, sample in samples.items()}
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
 def _resampled_iou(counts: npt.ArrayLike, resamples: int, seed: int) -> Floats:
-    """(resamples, K) IoUs of as many bootstrap data sets."""
+    """Return the IoU of each class in each bootstrap resample, (resamples, K)."""
     pixels = np.asarray(counts, dtype=np.float64)  # exact: pixel counts stay far below 2 ** 53
     if pixels.ndim != 3 or pixels.shape[1] != 3:
         raise ValueError(f"counts must be (N, 3, K), not {pixels.shape}")
     if pixels.sum() == 0:
         raise ValueError("no valid pixel in any image")
     n = len(pixels)
-    # How often each image was drawn is all that matters, so a resample is a row of weights and not a gather.
+    # A resample is a row of weights (how often each image is drawn), so one matrix product adds up the counts.
     weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)  # (resamples, N)
     summed = weights.astype(np.float64) @ pixels.reshape(n, -1)
     return iou_from_counts(summed.reshape(resamples, *pixels.shape[1:]))
 
 
 def _ends(samples: Floats, level: float) -> Floats:
-    """(2, ...) the ends of the central interval that holds `level` of the samples, along the first axis."""
+    """Return the ends of the central interval that holds `level` of the samples along the first axis, (2, ...)."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     tail = 50 * (1 - level)
@@ -210,16 +230,16 @@ def _checked(iou: npt.ArrayLike, name: str) -> Floats:
 
 
 def _gini(x: Floats) -> float:
-    """Mean absolute difference of all pairs over twice the mean, in its sorted O(n log n) form."""
+    """Return the mean absolute difference of all pairs / (2 * mean), computed from sorted values in O(n log n)."""
     total, n = x.sum(), x.size
     if total == 0:
         return 0.0  # all equal
     rank = 2 * np.arange(1, n + 1) - n - 1
-    return max(0.0, float(rank @ np.sort(x) / (n * total)))  # rounding must not make it negative
+    return max(0.0, float(rank @ np.sort(x) / (n * total)))  # rounding could make it negative
 
 
 def _jain(x: Floats) -> float:
     if x.max() == 0:
         return 1.0  # all equal
-    share = x / x.max()  # so that squares of tiny IoUs do not underflow
+    share = x / x.max()  # the squares of tiny IoUs would underflow
     return float(share.sum() ** 2 / (x.size * (share @ share)))

@@ -1,4 +1,4 @@
-"""`tce_core.confusion` against the official Cityscapes evaluation, scikit-learn and torchmetrics."""
+"""`tce_core.confusion` compared with the official Cityscapes evaluation, scikit-learn and torchmetrics."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ K = 19
 
 
 def maps(seed, absent=(), shape=(2, 24, 32)):
-    """A prediction and labels that agree on about half of the pixels, with some void and some classes nowhere."""
+    """Make a prediction and labels that agree on about half of the pixels. Some pixels are void."""
     generator = torch.Generator().manual_seed(seed)
     classes = torch.tensor([k for k in range(K) if k not in absent])
     labels = classes[torch.randint(len(classes), shape, generator=generator)]
@@ -78,7 +78,7 @@ def test_torchmetrics_agrees_where_classes_are_present():
     wanted = metric(prediction, labels).numpy()
     iou = iou_from_confusion(confusion_matrix(prediction, labels, K))
     assert np.isnan(iou[4])
-    assert wanted[4] == 0  # its convention for an absent class is not ours
+    assert wanted[4] == 0  # torchmetrics gives 0 for an absent class
     present = ~np.isnan(iou)
     np.testing.assert_allclose(iou[present], wanted[present], atol=1e-6)
 
