@@ -14,6 +14,7 @@ from search_spaces.space import SearchDefaults
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.observations import Observations
 from sweeps.strategy.proposals import Observation
 from sweeps.strategy.rungs import default_rungs
 from sweeps.strategy.search import Search
@@ -77,11 +78,19 @@ class Ours:
         return goes_on
 
 
-class Untold(Search):
-    """The sampler does not hear of trials that were stopped: what a plain PRUNED means to most samplers."""
+class CompleteOnly(Observations):
+    """Observations without the values of stopped trials: what a plain PRUNED means to most samplers."""
 
-    def _observation(self, trial: TrialRecord) -> Observation:
-        return Observation(trial.params, failed=True) if trial.stopped else super()._observation(trial)
+    def of_trial(self, trial: TrialRecord) -> Observation:
+        return Observation(trial.params, failed=True) if trial.stopped else super().of_trial(trial)
+
+
+class Untold(Search):
+    """Our search whose sampler does not learn from stopped trials."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(record)
+        self.observations = CompleteOnly(record, self.outcome)
 
 
 class OptunaFull:

@@ -23,7 +23,6 @@ from sweeps.execution.worker_group import GroupSettings
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.strategy.search import Search
-from sweeps.sweep import tune_until_done
 from tce_core.results import EpochResult
 
 SPACE = {
@@ -124,6 +123,8 @@ def as_it_comes(trials: int, slots: int, folder: str) -> list[float]:
 
 def ours(trials: int, slots: int, folder: str, sampler: str) -> list[float]:
     """The same with our searcher, scheduler and record."""
+    from sweeps.execution.tune import tune_until_done  # it imports ray, so only after `start_ray`
+
     name = uuid.uuid4().hex[:8]
     plan = Plan(name, "worst_iou", 0.01, sampler, 0, trials, 0, "", "", SPACE, "own", 1, 1, 0.0, (1,), 1.0)
     search = Search(Record.create(f"sqlite:///{folder}/{name}.db", plan))

@@ -1,4 +1,4 @@
-"""What the command lines share: kinds of numbers, one-line errors, and exit codes."""
+"""What the command lines share: number types, one-line errors, exit codes and common flags."""
 
 import argparse
 import errno
@@ -7,21 +7,43 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from tce_core.errors import UserError
+from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
+from tce_core.data.builtin import BUILT_IN
+from tce_core.errors import TemporaryError, UserError
 
+DONE = 0
+BAD_INPUT = 2
+TEMPORARY = 75
+"""EX_TEMPFAIL of sysexits.h: the same command can succeed later, such as when the disk has space again."""
 INTERRUPTED = 130
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-"""What the machine, not the program, is to be blamed for."""
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NOT_WRITABLE = (errno.EROFS, errno.EACCES)
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage before it."""
+    """Reports what is wrong in one line, without the usage. A flag that is not given is not in the result."""
 
     def __init__(self, **settings: object) -> None:
-        super().__init__(allow_abbrev=False, **settings)  # type: ignore[arg-type]
+        super().__init__(allow_abbrev=False, argument_default=argparse.SUPPRESS, **settings)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+        self.exit(BAD_INPUT, f"error: {message}; see {self.prog} --help\n")
+
+
+def add_storage(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--storage", help=f"Optuna storage (default: {DEFAULT_STORAGE})")
+
+
+def add_tracking_uri(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--tracking-uri", help=f"MLflow store or server (default: {DEFAULT_TRACKING_URI})")
+
+
+def add_dataset(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--dataset", help=f"`{BUILT_IN}` (built in, the default) or a folder of Arrow files")
+
+
+def add_address(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
 
 
 def positive(text: str) -> int:
@@ -70,17 +92,20 @@ def hours(text: str) -> float:
     return value
 
 
-def run_command(main: Callable[[Sequence[str] | None], int | None]) -> int:
-    """Run `main`; bad input and a disk that takes no more become one line on stderr and exit code 2, Ctrl-C 130."""
+def run_command(main: Callable[[Sequence[str] | None], int], arguments: Sequence[str] | None = None) -> int:
+    """Run `main` and return its exit code. Trouble that a user can end becomes one line on stderr.
+
+    Exit codes: 0 done, 2 bad input, 75 trouble that may pass, 130 interrupted. Programming errors keep their traceback.
+    """
     try:
-        return main(None) or 0
+        return main(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return TEMPORARY if isinstance(error, TemporaryError) else BAD_INPUT
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in (*NO_SPACE, *NOT_WRITABLE):
             raise
         print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return 2
+        return TEMPORARY if error.errno in NO_SPACE else BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -1,240 +1,242 @@
-"""One sweep from plan to exported file: starts Ray, drives Tune, keeps everybody informed."""
+"""A sweep from Python: `run_sweep(SweepOptions(dataset="data/mine"))`. The command line only parses into this.
+
+from sweeps.sweep import SweepOptions, run_sweep
+
+result = run_sweep(SweepOptions(trials=2, epochs=3))
+print(result.recommended.label, result.recommended.last.report.worst_iou)
+"""
 
 import contextlib
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from sweeps.execution.checkpoints import CheckpointKeeper, checkpoint_path
 from sweeps.execution.interrupt import stop_on_interrupt
-from sweeps.execution.listener import Background, Listener
-from sweeps.execution.preflight import preflight
-from sweeps.execution.ray_cluster import slots_that_fit, start_ray
-from sweeps.execution.worker_group import GroupSettings, checkpoint_path
-from sweeps.export import exported, write_yaml
-from sweeps.reporting.terminal import ProgressDisplay, summary, wide_console
+from sweeps.execution.listener import Background
+from sweeps.execution.preflight import dry_run
+from sweeps.execution.ray_cluster import ray_for
+from sweeps.execution.worker_group import GroupSettings
+from sweeps.reporting.export_file import export_of, write_export
+from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, summary, wide_console
+from sweeps.storage.folder import SweepFolder
+from sweeps.storage.lock import sweep_lock
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
+from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.planning import check_name, extend, latest, plan_of, resolve_name
 from sweeps.strategy.search import Search
-from tce_core.data.builtin import built_in_path
-from tce_core.data.dataset import Dataset
+from tce_core.data.builtin import resolve_dataset
+from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.reporting.tracking import Tracking
+
+__all__ = ["ResumeOptions", "SweepOptions", "SweepResult", "dry_run_sweep", "resume_sweep", "run_sweep"]
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """Where a sweep runs and is kept; not part of what it does."""
+class SweepResult:
+    """What a sweep found."""
 
-    address: str | None
-    concurrent: int | None
-    tracking_uri: str
-    folder: Path
+    finished: bool
+    """False: the sweep was interrupted; `resume_sweep` continues it."""
+    outcome: Outcome
+    """Everything else that can be asked about the record, such as `outcome.history()`."""
+    class_names: tuple[str, ...]
+    folder: SweepFolder
+    """`folder.best` is the exported file of the recommended configuration."""
+    pages: dict[str, str]
+    """Addresses of the `run` and the `experiment` in MLflow's UI; empty if MLflow could not be reached."""
+
+    @property
+    def name(self) -> str:
+        return self.outcome.record.plan.name
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The Pareto front of mIoU and the fairness measure, by rising mIoU."""
+        return self.outcome.front()
+
+    @property
+    def recommended(self) -> TrialRecord | None:
+        """The best trial by the leading measure that keeps the guard; None if no trial is complete."""
+        choice = self.outcome.choose()
+        return None if choice is None else choice.trial
+
+    @property
+    def baselines(self) -> list[TrialRecord]:
+        return self.outcome.record.trials("baseline")
+
+    def confirmations(self, trial: TrialRecord) -> list[TrialRecord]:
+        """The completed runs of a trial with fresh seeds."""
+        return self.outcome.repetitions(trial)
 
 
-@contextlib.contextmanager
-def cluster(plan: Plan, data: Dataset, options: Runtime) -> Iterator[int]:
-    """A running Ray, checked to hold the plan's trials; gives how many at a time. Ray is left at the end.
+def run_sweep(options: SweepOptions) -> SweepResult:
+    """Run a sweep to its end. The same options again continue a sweep that was interrupted.
+
+    Progress and the result are printed. Ctrl-C stops the sweep after the running epochs.
 
     Raises:
-        UserError: settings that cannot be used (see `preflight`), or not even one trial fits.
+        UserError: options, data or files that cannot be used; no trial reached its end.
+        TemporaryError: a full disk, a store that is gone, lost workers. The same call later continues the sweep.
     """
-    with ThreadPoolExecutor(1) as pool:  # importing torch and starting Ray take many seconds each
-        checked = pool.submit(preflight, plan, data)
-        try:
-            available = start_ray(options.address)
-            checked.result()
-            yield slots_that_fit(
-                available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, options.concurrent
+    return _run_locked(options)
+
+
+def resume_sweep(options: ResumeOptions) -> SweepResult:
+    """Continue a recorded sweep, after an interruption or, with changed limits, after its end.
+
+    Raises:
+        UserError, TemporaryError: as `run_sweep`; there is no such sweep, its data set changed, or a limit is too low.
+    """
+    return _run_locked(options)
+
+
+def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
+    """Train one step, and describe what the sweep would do, in lines of text by heading. Nothing is recorded.
+
+    Raises:
+        UserError: as `run_sweep`.
+    """
+    plan, data, _ = _prepare(options)
+    with ray_for(plan, data, options.address, options.concurrent) as slots:
+        return dry_run(plan, data, slots)
+
+
+def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, bool]:
+    """The plan of the sweep, its data set, and whether it was begun before."""
+    if isinstance(options, SweepOptions):
+        data = resolve_dataset(options.dataset)
+        plan = plan_of(options, data)
+        name, record = resolve_name(plan, options, data.name)
+        plan = replace(plan, name=name)
+    else:
+        if options.name is not None:
+            check_name(options.name, "--resume")
+        record = Record.load(options.storage, options.name or latest(options.storage))
+        plan, data = record.plan, _unchanged_data(record.plan)
+    if record is not None:
+        SweepFolder(plan.name, options.runs).check_not_elsewhere(plan)
+    return plan, data, record is not None
+
+
+def _unchanged_data(plan: Plan) -> Dataset:
+    """The data set of a recorded sweep.
+
+    Raises:
+        UserError: it is gone, or has changed.
+    """
+    data = open_dataset(plan.dataset)
+    if data.fingerprint != plan.fingerprint:
+        raise UserError(f"{data.path}: the data set has changed since sweep '{plan.name}' began; start a new sweep")
+    return data
+
+
+def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
+    plan, data, begun = _prepare(options)
+    folder = SweepFolder(plan.name, options.runs)
+    with sweep_lock(plan.name, folder.path):
+        record = Record.load(options.storage, plan.name) if begun else None  # read again: nobody else writes it now
+        if record is not None and isinstance(options, ResumeOptions):
+            extend(record, options)
+        if record is None and folder.has_checkpoints:
+            raise UserError(
+                f"{folder.path} holds checkpoints of a sweep that is not in {options.storage}; "
+                "choose another --name, or remove that folder"
             )
-        finally:
-            import ray  # not before `start_ray` has set what ray reads when it is imported
+        if record is not None and record.finished:
+            return _report(_tracking(record, data, folder, options), data, folder)
+        plan = plan if record is None else record.plan
+        with ray_for(plan, data, options.address, options.concurrent) as slots:
+            return _run(record or Record.create(options.storage, plan), data, slots, folder, options)
 
-            ray.shutdown()
 
+def _run(record: Record, data: Dataset, slots: int, folder: SweepFolder, runtime: Runtime) -> SweepResult:
+    """Run the trials of a record until every planned trial has ended, or until an interruption."""
+    from sweeps.execution.tune import tune_until_done  # it imports ray, so only after `start_ray`
 
-def run_sweep(record: Record, data: Dataset, slots: int, options: Runtime) -> bool:
-    """Run (or go on with) a sweep until every planned trial has ended. False: interrupted, to be resumed.
-
-    Raises:
-        UserError: the record or a checkpoint cannot be written; no trial was trained to its end.
-    """
-    from sweeps.reporting.tracking import Tracking
-
-    plan, console = record.plan, wide_console()
-    folder = (options.folder / plan.name).absolute()
-    search = Search(record)
-    outcome = search.outcome
-    slots = min(slots, max_useful_slots(search))
-    console.print(headline(plan, search, slots, data), highlight=False, soft_wrap=True)
+    console = wide_console()
+    search = Search.resume(record)
+    slots = min(slots, max(1, len(search.space.baselines) + record.plan.trials))  # more could never run side by side
+    console.print(headline(search, data, slots), highlight=False, soft_wrap=True)
     for trial in search.unfinished:
-        if trial.epoch and not checkpoint_path(folder / "checkpoints", trial.number).exists():
-            again = f"its {trial.epoch} epochs are trained again"
-            console.print(f"The checkpoint of trial {trial.number} is gone: {again}.")
-    tracking = Tracking(record, outcome, data.class_names, options.tracking_uri, folder / "best.yaml")
-    tracking.sync()
-    view = ProgressDisplay(search, data.class_names, console)
-    keeper = CheckpointKeeper(folder / "checkpoints", outcome)
+        if trial.epoch and not checkpoint_path(folder.checkpoints, trial.number).exists():
+            lost = f"The checkpoint of trial {trial.number} is gone"
+            console.print(f"{lost}: its {trial.epoch} epochs are trained again.")
+    tracking = _tracking(record, data, folder, runtime)
+    display = ProgressDisplay(search, data.class_names, console)
+    keeper = CheckpointKeeper(folder.checkpoints, search.outcome)
     try:
-        with contextlib.closing(Background(tracking)) as background, view, stop_on_interrupt(search, console):
-            tune_until_done(search, group_settings(plan, folder), slots, (view, background, keeper))
-        hand_over(outcome, data.class_names, folder)
-    finally:
-        if not search.finished:
-            tracking.sweep_ended("KILLED")
+        with contextlib.closing(Background(tracking)) as background, display, stop_on_interrupt(search, console):
+            tune_until_done(search, _group_settings(record.plan, folder), slots, (display, background, keeper))
+        _write_best(search.outcome, data.class_names, folder)
+    except BaseException:
+        tracking.sweep_ended("KILLED")
+        raise
+    tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
     if not search.finished:
-        console.print(f"Interrupted. Go on with: python sweeps/run.py --resume {plan.name}", soft_wrap=True)
-        return False
-    tracking.sweep_ended("FINISHED")
+        console.print(f"Interrupted. Continue with: python sweeps/run.py --resume {search.plan.name}", soft_wrap=True)
+        return SweepResult(False, search.outcome, data.class_names, folder, tracking.pages)
     record.finish()
-    shutil.rmtree(folder / "ray", ignore_errors=True)
-    report(search, data, options)
-    return True
+    shutil.rmtree(folder.ray, ignore_errors=True)
+    return _report(tracking, data, folder)
 
 
-def hand_over(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:
-    """Write the best configuration and the front as they are now, if there is any.
+def _tracking(record: Record, data: Dataset, folder: SweepFolder, runtime: Runtime) -> "Tracking":
+    """The sweep's view in MLflow, up to date."""
+    from sweeps.reporting.tracking import Tracking  # it imports matplotlib and plotly, which takes seconds
 
-    Raises:
-        UserError: they cannot be written.
-    """
-    from sweeps.reporting.front import save_front
-
-    choice = outcome.choose()
-    if choice is None:
-        return
-    write_yaml(folder / "best.yaml", exported(outcome, choice, class_names))
-    try:
-        save_front(outcome, class_names, folder)
-    except OSError as error:
-        raise UserError(f"{folder}: the front cannot be written: {error.strerror or error}") from None
+    outcome = Outcome(record, record.plan.objectives)
+    tracking = Tracking(outcome, data.class_names, runtime.tracking_uri, folder.best)
+    tracking.sync()
+    return tracking
 
 
-def report(search: Search, data: Dataset, options: Runtime) -> None:
-    """What a sweep that has ended found.
-
-    Raises:
-        UserError: nothing, as no trial was trained to its end.
-    """
-    record, console = search.record, wide_console()
-    if search.outcome.choose() is None:
-        reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.search_stopped)
-        raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
-    summary(search, data.class_names, console)
-    farewell((options.folder / record.plan.name).absolute(), data, options, console)
-
-
-def tune_until_done(
-    search: Search, group: GroupSettings, slots: int, listeners: Sequence[Listener], trainable: Any = None
-) -> None:
-    """Let Ray Tune run the search's trials, `slots` at a time, each slot keeping its workers.
-
-    `trainable`: what runs them, if not a `Slot`.
-
-    Raises:
-        UserError: the record or a checkpoint cannot be written.
-    """
-    from ray import tune
-
-    from sweeps.execution.halving import HalvingScheduler
-    from sweeps.execution.slot import Slot
-    from sweeps.execution.tune import StudySearcher
-
-    # CPUs belong to the workers; Tune insists on some resource, so a slot asks for one byte of memory.
-    resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
-    searcher = StudySearcher(search, group, listeners)
-    Path(group.storage).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="tune-", dir=group.storage) as scratch, quiet():
-        tuner = tune.Tuner(
-            tune.with_resources(trainable or Slot, resources),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=HalvingScheduler(searcher),
-                num_samples=-1,
-                max_concurrent_trials=slots,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(name=search.plan.name, storage_path=scratch, verbose=0),
-        )
-        tuner.fit()
-    if searcher.failure is not None:
-        raise searcher.failure
-
-
-def group_settings(plan: Plan, folder: Path) -> GroupSettings:
+def _group_settings(plan: Plan, folder: SweepFolder) -> GroupSettings:
     return GroupSettings(
         dataset=plan.dataset,
-        checkpoints=str(folder / "checkpoints"),
-        storage=str(folder / "ray"),
+        checkpoints=str(folder.checkpoints),
+        storage=str(folder.ray),
         workers=plan.workers,
         cpus_per_worker=plan.cpus_per_worker,
         gpus_per_worker=plan.gpus_per_worker,
     )
 
 
-def max_useful_slots(search: Search) -> int:
-    """No more slots than trials that can run side by side: baselines and search together."""
-    return max(1, len(search.space.baselines) + search.plan.trials)
+def _write_best(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFolder) -> None:
+    """Write the recommended configuration and the plots of the front, if there is one.
 
+    Raises:
+        UserError: they cannot be written.
+    """
+    from sweeps.reporting.front import save_front  # it imports plotly and matplotlib
 
-def headline(plan: Plan, search: Search, slots: int, data: Dataset) -> str:
-    baselines = len(search.space.baselines)
-    return (
-        f"Sweep '{plan.name}': {baselines} baselines, then {plan.trials} configurations by {plan.sampler}, on "
-        f"{data.name} ({len(data.train)} images, {data.num_classes} classes), {slots} trials at a time"
-        + (f"; going on after {search.record.epochs} epochs" if search.record.epochs else "")
-    )
-
-
-def farewell(folder: Path, data: Dataset, options: Runtime, console: Console) -> None:
-    best = os.path.relpath(folder / "best.yaml")
-    dataset = "" if data.path == built_in_path() else f" --dataset {os.path.relpath(data.path)}"
-    console.print(f"\nBest configuration  {best}", highlight=False, soft_wrap=True)
-    console.print(
-        f"Train it            python sweeps/train.py {best}{dataset} --epochs 40", highlight=False, soft_wrap=True
-    )
-    server = options.tracking_uri.startswith("http")
-    view = options.tracking_uri if server else f"mlflow ui --backend-store-uri {options.tracking_uri}"
-    console.print(f"See the sweep       {view}", highlight=False, soft_wrap=True)
-
-
-class CheckpointKeeper:
-    """A Listener that deletes checkpoints of ended trials, but for those on the front: they may be large."""
-
-    def __init__(self, folder: Path, outcome: Outcome) -> None:
-        self.folder, self.outcome = folder, outcome
-        self.kept = {trial.number for trial in outcome.record.trials() if trial.state.is_finished()}
-
-    def on_trial_start(self, number: int) -> None:
-        pass
-
-    def on_epoch(self, number: int) -> None:
-        pass
-
-    def on_trial_end(self, number: int) -> None:
-        front = {trial.number for trial in self.outcome.front()}
-        for left in (self.kept | {number}) - front:
-            checkpoint_path(self.folder, left).unlink(missing_ok=True)
-        self.kept = front
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep Tune's own progress lines off the terminal; its errors stay, but for those about a state nobody reads."""
-    import logging
-
-    levels = {"ray.tune": logging.ERROR, "ray.tune.execution.experiment_state": logging.CRITICAL}
-    before = {name: logging.getLogger(name).level for name in levels}
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+    choice = outcome.choose()
+    if choice is None:
+        return
+    write_export(folder.best, export_of(outcome, choice, class_names))
     try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+        save_front(outcome, class_names, folder.path)
+    except OSError as error:
+        raise UserError(f"{folder.path}: the front cannot be written: {error.strerror or error}") from None
+
+
+def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepResult:
+    """Print what a sweep that has ended found, and return it.
+
+    Raises:
+        UserError: it found nothing, because no trial was trained to its end.
+    """
+    outcome, console = tracking.outcome, wide_console()
+    record = outcome.record
+    if outcome.choose() is None:
+        reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.search_stopped)
+        raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
+    summary(outcome, data.class_names, console)
+    farewell(folder.best, data.path, tracking.uri, tracking.pages, console)
+    return SweepResult(True, outcome, data.class_names, folder, tracking.pages)

@@ -1,102 +1,142 @@
-"""Train one configuration at full length, on the workers that sweeps use.
+"""Train one exported configuration at full length, on the same kind of workers as a sweep.
 
     python sweeps/train.py runs/NAME/best.yaml --dataset data/cityscapes --epochs 100 --workers 4 --gpus-per-worker 1
 
-With the exported file's own data set, epochs and workers this repeats the metrics that the file states.
+With the exported file's own data set, epochs and workers, it repeats the metrics that the file states.
 """
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from sweeps.cli import Parser, amount, natural, positive, run_command
+from sweeps.cli import DONE, Parser, add_address, add_dataset, amount, natural, positive, run_command
+from sweeps.execution.checkpoints import checkpoint_path
 from sweeps.execution.ray_cluster import slots_that_fit, start_ray
-from sweeps.execution.worker_group import GroupSettings, WorkerGroup, checkpoint_path
-from sweeps.export import read_export
+from sweeps.execution.worker_group import GroupSettings, WorkerGroup
+from sweeps.reporting.export_file import Export, read_export
+from sweeps.strategy.options import Amount, Natural, Options, Positive
 from tce_core.config import TrialConfig
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 from tce_core.fairness import class_table
 from tce_core.results import EpochResult
 
-TRIAL = 0  # the number of the only trial of a group that trains one configuration
+TRIAL = 0  # number of the only trial of the group
 
 
-def parser() -> Parser:
-    p = Parser(prog="python sweeps/train.py", description="Train an exported configuration at full length.")
+class TrainOptions(Options):
+    """What to train, and where. None means: as the exported file says."""
+
+    config: Path
+    """A file that a sweep exported."""
+    dataset: str | Path = BUILT_IN
+    epochs: Positive | None = None
+    seed: Natural | None = None
+    workers: Positive | None = None
+    cpus_per_worker: Positive | None = None
+    gpus_per_worker: Amount | None = None
+    address: str | None = None
+    """A Ray cluster to join; None: this machine alone."""
+    out: Path | None = None
+    """Weights to write; None: the name of `config`, with `.safetensors`."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained model."""
+
+    weights: Path
+    """A safetensors file."""
+    last: EpochResult
+    """The validation after the last epoch."""
+    export: Export
+    """The exported file that was trained."""
+
+
+def parser(prog: str = "python sweeps/train.py") -> Parser:
+    p = Parser(prog=prog, description="Train an exported configuration at full length.")
     p.add_argument("config", type=Path, help="a file that a sweep exported")
-    p.add_argument("--dataset", default=BUILT_IN, help="`streets` (built in) or a folder of Arrow files")
+    add_dataset(p)
     p.add_argument("--epochs", type=positive, help="default: as many as the file's trial had")
     p.add_argument("--seed", type=natural, help="default: the file's")
     p.add_argument("--workers", type=positive, help="data-parallel workers (default: the file's)")
     p.add_argument("--cpus-per-worker", type=positive, help="default: the file's")
     p.add_argument("--gpus-per-worker", type=amount, help="default: the file's")
-    p.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
+    add_address(p)
     p.add_argument(
         "--out",
         type=Path,
-        help="weights to write (default: CONFIG's name, .safetensors); a checkpoint "
-        "beside it lets the same command go on after an interruption",
+        help="weights to write (default: CONFIG's name, .safetensors); with the checkpoint beside it "
+        "the same command continues after an interruption",
     )
     return p
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser().parse_args(arguments)
-    content, config = read_export(options.config)
+def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/train.py") -> int:
+    result = train_export(TrainOptions(**vars(parser(prog).parse_args(arguments))))
+    print(f"Weights: {result.weights}")
+    return DONE
+
+
+def train_export(options: TrainOptions) -> TrainResult:
+    """Train an exported configuration and write its weights. It prints every epoch and a table of the classes.
+
+    The same options continue a training that was interrupted.
+
+    Raises:
+        UserError: a file, data or settings that cannot be used, or a training that failed.
+        TemporaryError: a full disk or lost workers. The same call later continues the training.
+    """
+    export = read_export(options.config)
     changes = {key: value for key in ("epochs", "seed") if (value := getattr(options, key)) is not None}
-    config = config.model_copy(update=changes)
+    config = export.trial.model_copy(update=changes)
     data = resolve_dataset(options.dataset)
-    check_classes(options.config, content["dataset"], data)
-    weights: Path = options.out or options.config.with_suffix(".safetensors")
-    group = group_settings(options, content["workers"], data, weights)
-    check_batch(config, group)
-    result = train_here(config, group, options.address)
-    save_weights(weights, Path(group.checkpoints), config, data)
-    report(content, result, data)
-    print(f"Weights: {weights}")
+    _check_classes(options.config, export.dataset.classes, data)
+    weights = options.out or options.config.with_suffix(".safetensors")
+    group = _group_settings(options, export, data, weights)
+    _check_batch(config, group)
+    last = _train(config, group, options.address)
+    _save_weights(weights, Path(group.checkpoints), config, data)
+    _print_comparison(export, last, data)
+    return TrainResult(weights, last, export)
 
 
-def check_classes(path: Path, wanted: Mapping[str, Any], data: Dataset) -> None:
-    """Raises UserError when the data set's classes are not those that the configuration was found for."""
-    classes = [str(name) for name in wanted.get("classes", [])]
-    if classes != list(data.class_names):
-        missing = [n for n in classes if n not in data.class_names] or classes
+def _check_classes(path: Path, classes: Sequence[str], data: Dataset) -> None:
+    """Raise UserError if the data set has other classes than the configuration was found for."""
+    if tuple(classes) != data.class_names:
+        missing = [name for name in classes if name not in data.class_names] or classes
         raise UserError(
             f"{path} is for {len(classes)} classes ({', '.join(classes)}), but {data.path} has "
             f"{data.num_classes} ({', '.join(data.class_names)}); they differ in {', '.join(missing)}"
         )
 
 
-def check_batch(config: TrialConfig, group: GroupSettings) -> None:
-    """Raises UserError when the batch cannot be shared by the workers."""
+def _check_batch(config: TrialConfig, group: GroupSettings) -> None:
+    """Raise UserError if the workers cannot share the batch."""
     from tce_core.training import share_of_batch
 
     share_of_batch(config.batch_size, group.workers, synchronised=group.gpus_per_worker > 0)
 
 
-def group_settings(options: Any, stated: Mapping[str, Any], data: Dataset, weights: Path) -> GroupSettings:
-    def choose(flag: Any, key: str) -> Any:
-        return stated[key] if flag is None else flag
-
-    folder = weights.absolute().with_suffix(".checkpoint")
+def _group_settings(options: TrainOptions, export: Export, data: Dataset, weights: Path) -> GroupSettings:
+    folder, stated = weights.absolute().with_suffix(".checkpoint"), export.workers
     return GroupSettings(
         dataset=str(data.path.absolute()),
         checkpoints=str(folder),
         storage=str(folder / "ray"),
-        workers=choose(options.workers, "number"),
-        cpus_per_worker=choose(options.cpus_per_worker, "cpus_each"),
-        gpus_per_worker=choose(options.gpus_per_worker, "gpus_each"),
+        workers=options.workers or stated.number,
+        cpus_per_worker=options.cpus_per_worker or stated.cpus_each,
+        gpus_per_worker=stated.gpus_each if options.gpus_per_worker is None else options.gpus_per_worker,
     )
 
 
-def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -> EpochResult:
-    """Train to the end, printing each epoch; goes on from the checkpoint of an interrupted run."""
+def _train(config: TrialConfig, group: GroupSettings, address: str | None) -> EpochResult:
+    """Train to the end and print each epoch. It continues from the checkpoint of an interrupted training."""
     console = Console()
     available = start_ray(address)
     import ray
@@ -104,16 +144,16 @@ def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -
     try:
         slots_that_fit(available, group.workers, group.cpus_per_worker, group.gpus_per_worker, 1)
         workers = WorkerGroup(group)
-        first = epochs_done(Path(group.checkpoints), config) or 1
+        first = _epochs_done(Path(group.checkpoints), config) or 1
         for epoch in range(first, config.epochs + 1):
             answer = workers.advance(TRIAL, config.model_dump(mode="json"), epoch)
-            if reason := answer.get("fatal") or answer.get("error"):
-                raise UserError(f"training failed in epoch {epoch}: {reason}")
-            result = EpochResult.from_json(answer["result"])
-            seconds = answer["seconds"]
+            if answer.result is None:
+                kind = UserError if answer.fatal is None else TemporaryError
+                raise kind(f"training failed in epoch {epoch}: {answer.fatal or answer.error}")
+            result = EpochResult.from_json(answer.result)
             found = f"mIoU {result.report.miou:.4f}  worst {result.report.worst_iou:.4f}"
             console.print(
-                f"epoch {epoch:>3} of {config.epochs}  loss {result.train_loss:.4f}  {found}  {seconds:.1f} s",
+                f"epoch {epoch:>3} of {config.epochs}  loss {result.train_loss:.4f}  {found}  {answer.seconds:.1f} s",
                 highlight=False,
             )
         workers.close()
@@ -122,8 +162,8 @@ def train_here(config: TrialConfig, group: GroupSettings, address: str | None) -
     return result
 
 
-def epochs_done(folder: Path, config: TrialConfig) -> int:
-    """How far an interrupted run of the same configuration came."""
+def _epochs_done(folder: Path, config: TrialConfig) -> int:
+    """How many epochs an interrupted training of the same configuration has done."""
     path = checkpoint_path(folder, TRIAL)
     if not path.exists():
         return 0
@@ -132,19 +172,19 @@ def epochs_done(folder: Path, config: TrialConfig) -> int:
     return int(load_checkpoint(path, config)["epoch"])
 
 
-def report(content: Mapping[str, Any], result: EpochResult, data: Dataset) -> None:
-    """Every class beside what the exported file states."""
-    stated = content["measured"]
-    before = [float("nan") if stated["iou"].get(n) is None else stated["iou"][n] for n in data.class_names]
-    print(class_table(result.iou, before, data.class_names, reference_name=f"{stated['epochs']} epochs, as exported"))
+def _print_comparison(export: Export, last: EpochResult, data: Dataset) -> None:
+    """Print every class beside what the exported file states."""
+    stated = export.measured
+    before = [float("nan") if (iou := stated.iou.get(name)) is None else iou for name in data.class_names]
+    print(class_table(last.iou, before, data.class_names, reference_name=f"{stated.epochs} epochs, as exported"))
     print(
-        f"mIoU {result.report.miou:.4f} (exported: {stated['miou']:.4f}), worst class "
-        f"{data.class_names[result.report.worst_class]} {result.report.worst_iou:.4f} "
-        f"(exported: {stated['worst_class']} {stated['worst_iou']:.4f})"
+        f"mIoU {last.report.miou:.4f} (exported: {stated.miou:.4f}), worst class "
+        f"{data.class_names[last.report.worst_class]} {last.report.worst_iou:.4f} "
+        f"(exported: {stated.worst_class} {stated.worst_iou:.4f})"
     )
 
 
-def save_weights(path: Path, checkpoints: Path, config: TrialConfig, data: Dataset) -> None:
+def _save_weights(path: Path, checkpoints: Path, config: TrialConfig, data: Dataset) -> None:
     from tce_core.checkpoint import export_weights
 
     metadata = {

@@ -1,8 +1,9 @@
-"""Ctrl-C, once and twice."""
+"""Ctrl-C stops a sweep gracefully; a second Ctrl-C stops it at once."""
 
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -13,25 +14,29 @@ from sweeps.strategy.search import Search
 
 @contextlib.contextmanager
 def stop_on_interrupt(search: Search, console: Console) -> Iterator[None]:
-    """Once (or SIGTERM): running trials finish their epoch and are saved. Twice: KeyboardInterrupt at once.
+    """Handle Ctrl-C and SIGTERM while a sweep runs.
 
-    Either way the record can be resumed. Only where signals can be handled: in the main thread.
+    After the first, running trials finish their epoch and are saved. The second raises KeyboardInterrupt at once.
+    Either way the sweep can be resumed. Outside the main thread Python delivers no signals, and nothing is handled.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         if search.stop_requested:
             raise KeyboardInterrupt
         search.request_stop()
-        console.print("Stopping when the running epochs are done. Ctrl-C again: at once.", highlight=False)
+        console.print("Stopping when the running epochs are done. Press Ctrl-C again to stop at once.", highlight=False)
 
     earlier = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    # Tune would take Ctrl-C itself, and stop the trials in the middle of their epochs.
-    tune_asks = os.environ.get("TUNE_DISABLE_SIGINT_HANDLER")
+    # Tune's own handler would stop the trials in the middle of their epochs.
+    tune_setting = os.environ.get("TUNE_DISABLE_SIGINT_HANDLER")
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     try:
         yield
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-        if tune_asks is None:
+        if tune_setting is None:
             del os.environ["TUNE_DISABLE_SIGINT_HANDLER"]

@@ -1,11 +1,11 @@
-"""Who wants to know how a sweep goes: the view, MLflow, the keeper of checkpoints."""
+"""The listeners of a sweep: the terminal, MLflow, the keeper of checkpoints."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 
 class Listener(Protocol):
-    """Told what happened, after it is in the record. Must not raise: that would end the sweep."""
+    """Hears of an event after it is in the record. It must not raise: that would end the sweep."""
 
     def on_trial_start(self, number: int) -> None: ...
 
@@ -15,7 +15,7 @@ class Listener(Protocol):
 
 
 class Background:
-    """Tells a slow listener everything, in order, from a thread of its own: the sweep does not wait for it."""
+    """Passes every event, in order, to a slow listener in a thread of its own, so that the sweep does not wait."""
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
@@ -31,5 +31,5 @@ class Background:
         self.pool.submit(self.listener.on_trial_end, number)
 
     def close(self) -> None:
-        """Wait until it has been told everything."""
+        """Wait until the listener has heard everything."""
         self.pool.shutdown()

@@ -1,7 +1,7 @@
 """The mailbox between a Tune slot and its Ray Train workers: one order at a time, one answer to each."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 STOP = "stop"
@@ -9,20 +9,45 @@ STOP = "stop"
 
 @dataclass(frozen=True)
 class Order:
-    """Bring a trial to `epoch`. `serial` numbers a slot's orders from 1."""
+    """Bring a trial to the end of `epoch`."""
 
     serial: int
+    """Numbers a slot's orders from 1."""
     trial: int
     config: dict[str, Any]
+    """A `TrialConfig` as JSON values."""
     epoch: int
 
 
-class Mailbox:
-    """A Ray actor (async: every waiting call is a coroutine) that outlives the workers it serves.
+@dataclass(frozen=True)
+class Answer:
+    """What became of an order: exactly one of `result`, `error` and `fatal` is set."""
 
-    A group of workers that dies leaves its order here, and the group that replaces it finds it again. An order
-    that has cost more than `retries` groups is answered with the error instead, so that one deadly trial cannot
-    stop the others.
+    result: str | None = None
+    """An `EpochResult` as JSON."""
+    error: str | None = None
+    """Why the trial failed."""
+    fatal: str | None = None
+    """Why no trial can continue."""
+    seconds: float = 0.0
+    """From the order to the answer."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that are set, as a result for Ray Tune."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Answer":
+        """From Ray Tune's result, which holds more than the answer."""
+        return cls(values.get("result"), values.get("error"), values.get("fatal"), values.get("seconds", 0.0))
+
+
+class Mailbox:
+    """A Ray actor that outlives the workers it serves. It is async: every waiting call is a coroutine.
+
+    A group of workers that dies leaves its order here, and the group that replaces it finds the order again. An order
+    that has cost more than `retries` groups is answered with the error instead, so that one deadly trial cannot stop
+    the others.
     """
 
     def __init__(self, retries: int) -> None:
@@ -31,11 +56,11 @@ class Mailbox:
         self.stopped = False
         self.groups_lost = 0
         self.taken = False
-        self.answer: asyncio.Future[dict[str, Any]] | None = None
+        self.answer: asyncio.Future[Answer] | None = None
         self.changed = asyncio.Condition()
 
-    async def ask(self, order: Order) -> dict[str, Any]:
-        """Called by the slot: hand out `order`, wait for its answer."""
+    async def ask(self, order: Order) -> Answer:
+        """Hand out `order` and wait for its answer. The slot calls this."""
         self.answer = asyncio.get_running_loop().create_future()
         async with self.changed:
             self.order, self.groups_lost, self.taken = order, 0, False
@@ -43,18 +68,17 @@ class Mailbox:
         return await self.answer
 
     async def join(self) -> None:
-        """Called by rank 0 of a new group of workers, before it takes anything."""
+        """Count a lost group if the order was taken before. Rank 0 of a new group calls this before it takes any."""
         if self.order is None or not self.taken:
             return
         self.groups_lost += 1
         self.taken = False
         if self.groups_lost > self.retries:
-            await self.reply(
-                self.order.serial, {"error": f"its workers died {self.groups_lost} times in epoch {self.order.epoch}"}
-            )
+            reason = f"its workers died {self.groups_lost} times in epoch {self.order.epoch}"
+            await self.reply(self.order.serial, Answer(error=reason))
 
     async def take(self, done: int) -> Order | str:
-        """Called by every rank: the next order after serial `done`, or STOP."""
+        """Wait for the next order after serial `done`, or STOP. Every rank calls this."""
         async with self.changed:
             await self.changed.wait_for(lambda: self.stopped or (self.order and self.order.serial > done))
         if self.stopped or self.order is None:
@@ -62,13 +86,14 @@ class Mailbox:
         self.taken = True
         return self.order
 
-    async def reply(self, serial: int, answer: dict[str, Any]) -> None:
-        """Called by rank 0. A late answer to an order that was given up is dropped."""
+    async def reply(self, serial: int, answer: Answer) -> None:
+        """Answer an order. Rank 0 calls this. A late answer to an order that was given up is dropped."""
         if self.order is not None and self.order.serial == serial and self.answer is not None:
             self.order = None
             self.answer.set_result(answer)
 
     async def stop(self) -> None:
+        """Let every rank that waits, or will ask, receive STOP."""
         async with self.changed:
             self.stopped = True
             self.changed.notify_all()

@@ -1,14 +1,13 @@
-"""What is tried before the first trial: that models can be built, and for `--dry-run` one step of training."""
+"""Checks before the first trial: models can be built, batches can be shared out, one step can be trained."""
 
 import time
 
 from search_spaces.space import parse_space
-from sweeps.reporting.terminal import wide_console
 from sweeps.storage.plan import Plan
 from tce_core.data.dataset import Dataset
 
 CHECKED = ("encoder", "encoder_weights", "output_stride", "batch_size")
-"""Settings that may turn out to be impossible only when a model is built or a batch shared out."""
+"""Settings that fail only when a model is built or a batch is shared out."""
 
 
 def preflight(plan: Plan, data: Dataset) -> None:
@@ -30,11 +29,14 @@ def preflight(plan: Plan, data: Dataset) -> None:
         share_of_batch(batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
 
 
-def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
-    """Print what would be done, after training one real step here."""
+def dry_run(plan: Plan, data: Dataset, slots: int) -> dict[str, str]:
+    """Train one real step here, and describe what the sweep would do.
+
+    Returns:
+        Lines of text by their headings.
+    """
     from tce_core.training import Run, default_device
 
-    console = wide_console()
     space = parse_space(plan.space, plan.space_file)
     config = space.config(next(iter(space.baselines.values()), {}))
     run = Run(config, data, default_device())
@@ -42,20 +44,18 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> None:
     loss = run.step(0)
     seconds = time.perf_counter() - started
     run.close()
-    trials = len(space.baselines) + plan.trials + plan.confirming
+    trials = len(space.baselines) + plan.trials + plan.confirmation_runs
     grid = f"; a grid of {len(space.grid())} points" if plan.sampler == "grid" else ""
-    halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} go on"
-    lines = {
+    halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} continue"
+    return {
         "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}",
         "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
         "space": f"{space.size()} ({plan.sampler}{grid})",
-        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirming} confirming: "
-        f"{trials} of {config.epochs} epochs of {run.steps} steps",
+        "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirmation_runs} "
+        f"confirmation runs: {trials} of {config.epochs} epochs of {run.steps} steps",
         "halving": halving if plan.rungs else "none: every configuration is trained to its end",
         "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "
         f"{plan.gpus_per_worker:g} GPUs",
         "one step": f"loss {loss:.3f} in {seconds:.2f} s on {run.device} (the first; later ones are faster)",
         "config": config.model_dump_json(),
     }
-    for key, text in lines.items():
-        console.print(f"{key:<10} {text}", highlight=False, soft_wrap=True)

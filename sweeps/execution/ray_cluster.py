@@ -1,12 +1,17 @@
-"""Ray: starting or joining it, and how many trials it holds at a time."""
+"""Ray: start it or join it, and count how many trials it holds at a time."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
-from tce_core.errors import UserError
+from sweeps.execution.preflight import preflight
+from sweeps.storage.plan import Plan
+from tce_core.data.dataset import Dataset
+from tce_core.errors import TemporaryError, UserError
 
-# Ray Train's and Tune's conveniences that this program does not use and that cost processes, files or time.
+# Conveniences of Ray Train and Tune that this program does not use, and that cost processes, files or time.
 QUIET = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -20,20 +25,45 @@ QUIET = {
 }
 
 
-def start_ray(address: str | None) -> Mapping[str, float]:
-    """Connect to `address`, or start a Ray of this machine alone that listens on loopback. Returns its resources.
+@contextlib.contextmanager
+def ray_for(plan: Plan, data: Dataset, address: str | None, concurrent: int | None) -> Iterator[int]:
+    """Run Ray during a sweep, and check the plan meanwhile. Gives the number of trials at a time.
 
     Raises:
-        UserError: there is no cluster at `address`, or this machine is too busy to start one.
+        UserError: settings that cannot be used (see `preflight`), or not even one trial fits.
+    """
+    with ThreadPoolExecutor(1) as pool:  # importing torch and starting Ray take many seconds each
+        checked = pool.submit(preflight, plan, data)
+        available = start_ray(address)
+        try:
+            checked.result()
+            yield slots_that_fit(available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, concurrent)
+        finally:
+            import ray  # only after `start_ray` has set the variables that ray reads when it is imported
+
+            ray.shutdown()
+
+
+def start_ray(address: str | None) -> Mapping[str, float]:
+    """Join the cluster at `address`, or start a Ray of this machine alone that listens on loopback.
+
+    Returns:
+        The resources of the cluster by name, such as CPU and GPU.
+
+    Raises:
+        UserError: there is no cluster at `address`, or Ray already runs in this process.
+        TemporaryError: this machine is too busy to start Ray.
     """
     os.environ.update({key: value for key, value in QUIET.items() if key not in os.environ})
     if address is not None and address.startswith("ray://"):
         raise UserError(f"--address {address}: a sweep cannot run through Ray Client; run it on a node, --address auto")
     if address is None:
-        # What makes Ray keep to loopback on macOS and Windows does so on Linux; it is read when ray is imported.
+        # The variable that keeps Ray on loopback on macOS and Windows works on Linux, too. Ray reads it at import.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
+    if ray.is_initialized():
+        raise UserError("Ray runs already in this process; call ray.shutdown() first, a sweep starts its own")
     env = dict(QUIET)
     try:
         if address is None:
@@ -42,13 +72,13 @@ def start_ray(address: str | None) -> Mapping[str, float]:
             _start_here(env)
         else:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": env})
-    except (ConnectionError, ValueError) as error:  # the latter: no address at all
+    except (ConnectionError, ValueError) as error:  # ValueError: the text is not an address
         raise UserError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from None
     return dict(ray.cluster_resources())
 
 
 def _start_here(env: Mapping[str, str]) -> None:
-    """On a busy machine Ray's processes may miss their own 30 seconds, which no setting changes: so try again."""
+    """Start Ray, up to three times: on a busy machine its processes miss their 30 seconds, which no setting changes."""
     import ray
 
     for attempt in range(3):
@@ -62,12 +92,14 @@ def _start_here(env: Mapping[str, str]) -> None:
                 runtime_env={"env_vars": dict(env)},
             )
             return
-        except Exception as error:  # Ray's own is no narrower
+        except Exception as error:  # Ray raises no narrower type
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
             if attempt == 2:
-                raise UserError("Ray did not start in 3 x 30 seconds: this machine is too busy; try later") from None
+                raise TemporaryError(
+                    "Ray did not start in 3 x 30 seconds: this machine is too busy; try later"
+                ) from None
 
 
 def slots_that_fit(

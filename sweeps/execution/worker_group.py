@@ -1,13 +1,13 @@
-"""A warm group of Ray Train workers: started once, then given one trial after another through a mailbox."""
+"""A warm group of Ray Train workers: it starts once, then takes one trial after another through a mailbox."""
 
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sweeps.execution.mailbox import Mailbox, Order
+from sweeps.execution.mailbox import Answer, Mailbox, Order
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,11 @@ class GroupSettings:
     """What a group of workers needs to know; the same for every group of a sweep."""
 
     dataset: str
+    """Path of the Arrow data set."""
     checkpoints: str
+    """Folder of the trials' checkpoints."""
     storage: str
-    """Folder for Ray Train's own files; on several machines a shared one, like the other two."""
+    """Folder for Ray Train's own files. On several machines all three folders are shared ones."""
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
@@ -30,16 +32,11 @@ class GroupSettings:
         return {"CPU": self.cpus_per_worker, **gpu}
 
 
-def checkpoint_path(folder: str | Path, trial: int) -> Path:
-    """Where a trial's checkpoint is, below the folder of `GroupSettings.checkpoints`."""
-    return Path(folder) / f"trial-{trial:05d}.pt"
-
-
 class WorkerGroup:
-    """One long `TorchTrainer` run in a thread, and the mailbox its workers listen to. Ray replaces workers that die."""
+    """One long `TorchTrainer` run in a thread, and the mailbox of its workers. Ray replaces workers that die."""
 
     def __init__(self, settings: GroupSettings) -> None:
-        import ray  # nowhere before `start_ray` has set what ray reads when it is imported
+        import ray  # only after `start_ray` has set the variables that ray reads when it is imported
 
         self.settings = settings
         self.serial = 0
@@ -48,35 +45,37 @@ class WorkerGroup:
         self.trainer = threading.Thread(target=self._train, name="torch-trainer", daemon=True)
         self.trainer.start()
 
-    def advance(self, trial: int, config: dict[str, Any], epoch: int) -> dict[str, Any]:
-        """Train a trial up to the end of `epoch`, from its checkpoint if this group does not have it at hand.
+    def advance(self, trial: int, config: dict[str, Any], epoch: int) -> Answer:
+        """Train a trial to the end of `epoch`; the group continues from the trial's checkpoint if it is new to it.
 
-        Returns:
-            `result`, an `EpochResult` as JSON; or `error`, why the trial failed; or `fatal`, why no trial can go on.
-            And `seconds`, all included.
+        Args:
+            trial: its number.
+            config: a `TrialConfig` as JSON values.
+            epoch: counted from 1.
         """
         import ray
 
         self.serial += 1
         started = time.perf_counter()
-        answer = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
-        while not ray.wait([answer], timeout=1.0)[0]:
+        waiting = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
+        while not ray.wait([waiting], timeout=1.0)[0]:
             if not self.trainer.is_alive():
-                reply = {"fatal": f"the workers cannot be kept running: {self.failure}"}
+                answer = Answer(fatal=f"the workers cannot be kept running: {self.failure}")
                 break
         else:
-            reply = ray.get(answer)
-        return {**reply, "seconds": time.perf_counter() - started}
+            answer = ray.get(waiting)
+        return replace(answer, seconds=time.perf_counter() - started)
 
     def close(self) -> None:
+        """Stop the workers."""
         import ray
 
         ray.get(self.mailbox.stop.remote())
-        self.trainer.join(timeout=5)  # what lingers ends with this process, its owner
+        self.trainer.join(timeout=5)  # a thread that lingers ends with this process
         ray.kill(self.mailbox)
 
     def _train(self) -> None:
-        # Imported here, as it brings torch: the process that drives the sweep starts seconds sooner without.
+        # Imported here because it imports torch: without it the driver of the sweep starts seconds sooner.
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
@@ -98,19 +97,19 @@ class WorkerGroup:
             run_config=RunConfig(
                 name=f"workers-{uuid.uuid4().hex[:8]}",
                 storage_path=settings.storage,
-                # Dead workers are replaced for ever (the mailbox counts each trial's losses); a group that cannot
+                # Ray always replaces dead workers; the mailbox counts the losses of each trial. A group that cannot
                 # even start is given up.
                 failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
             ),
         )
         try:
             trainer.fit()
-        except BaseException as error:  # told to the thread that waits in `advance`
+        except BaseException as error:  # for the thread that waits in `advance`
             self.failure = error
 
 
 def _torch_config(settings: GroupSettings) -> Any:
-    """How the ranks of a group meet. A Ray on loopback: by a file, as torch's own store listens to every network."""
+    """How the ranks of a group meet: on loopback through a file, because torch's own store listens on all networks."""
     import ray
     from ray.train.torch import TorchConfig
     from ray.train.torch.config import _TorchBackend
@@ -140,7 +139,7 @@ def _meet(backend: str, file: str, rank: int, size: int) -> None:
 
 
 def _serve(settings: dict[str, Any]) -> None:
-    # Imported here: only the workers need the model libraries, whose import takes seconds.
+    # Imported here because only the workers need the model libraries, whose import takes seconds.
     from sweeps.execution.worker_loop import serve
 
     serve(settings)

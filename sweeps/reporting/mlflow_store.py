@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from sweeps.reporting.front import front_table, save_front
+from sweeps.reporting.mlflow_pages import experiment_page, run_page
 from sweeps.reporting.mlflow_view import RunView, SweepView
 from sweeps.storage.optuna_store import sqlite_file
 
@@ -47,7 +48,7 @@ class Mirror:
     """
 
     def __init__(self, view: SweepView, uri: str, experiment: str) -> None:
-        self.client = connect(uri)
+        self.client, self.uri = connect(uri), uri
         found = self.client.get_experiment_by_name(experiment)
         self.experiment_id = (
             self.client.create_experiment(experiment, artifact_location(uri), KIND)
@@ -84,6 +85,11 @@ class Mirror:
         trial = view.trial(number)
         self._write(number, trial)
         self._set_status(number, trial.status, trial.ended)
+
+    def pages(self) -> dict[str, str]:
+        """The addresses of the sweep's run and of the experiment in MLflow's UI."""
+        run = run_page(self.uri, self.experiment_id, self.runs[SWEEP].run_id)
+        return {"run": run, "experiment": experiment_page(self.uri, self.experiment_id)}
 
     def _find(self, identity: dict[str, str]) -> list[Any]:
         """Return all runs of the sweep, the oldest first."""

@@ -178,10 +178,11 @@ def metric_keys(class_names: Sequence[str]) -> list[str]:
     """Return one distinct metric name per class, such as `iou/traffic_light`.
 
     MLflow allows few characters, and replacing the others can make two names equal. Such names get the class index as
-    a suffix.
+    a suffix; if a name that is given already has that form, all of them do.
     """
     keys = [f"iou/{re.sub(r'[^A-Za-z0-9_-]+', '_', name)}" for name in class_names]
-    return [key if keys.count(key) == 1 else f"{key}_{i}" for i, key in enumerate(keys)]
+    distinct = [key if keys.count(key) == 1 else f"{key}_{i}" for i, key in enumerate(keys)]
+    return distinct if len(set(distinct)) == len(keys) else [f"{key}_{i}" for i, key in enumerate(keys)]
 
 
 def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]:

@@ -1,7 +1,9 @@
 """The text output of a sweep in the terminal: live progress and the final summary."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from optuna.trial import TrialState
 from rich.console import Console
@@ -9,11 +11,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sweeps.reporting.mlflow_pages import ui_address
 from sweeps.storage.objectives import Measure
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.search import Search
+from tce_core.data.builtin import built_in_path
+from tce_core.data.dataset import Dataset
 
 
 class ProgressDisplay:
@@ -72,9 +77,44 @@ class ProgressDisplay:
         self.progress.console.print(text, highlight=False, soft_wrap=True)
 
 
-def summary(search: Search, class_names: Sequence[str], console: Console) -> None:
+def headline(search: Search, data: Dataset, slots: int) -> str:
+    """Return the sentence that a sweep begins with."""
+    plan, spent = search.plan, search.record.epochs
+    return (
+        f"Sweep '{plan.name}': {len(search.space.baselines)} baselines, then {plan.trials} configurations by "
+        f"{plan.sampler}, on {data.name} ({len(data.train)} images, {data.num_classes} classes), "
+        f"{slots} trials at a time" + (f"; it continues after {spent} epochs" if spent else "")
+    )
+
+
+def farewell(best: Path, dataset: Path, tracking_uri: str, pages: Mapping[str, str], console: Console) -> None:
+    """Print where the result is and what to do next.
+
+    Args:
+        best: the exported file.
+        dataset: path of the data set.
+        tracking_uri: MLflow store or server.
+        pages: addresses in MLflow's UI, see `Tracking.pages`.
+    """
+    file = os.path.relpath(best)
+    data = "" if dataset == built_in_path() else f" --dataset {os.path.relpath(dataset)}"
+    lines = [
+        ("Best configuration", file),
+        ("Train it", f"python sweeps/train.py {file}{data} --epochs 40"),
+    ]
+    if not tracking_uri.startswith("http"):
+        lines.append(("Start MLflow", f"mlflow ui --backend-store-uri {tracking_uri}"))
+    if pages:
+        lines += [("See the sweep", pages["run"]), ("See its trials", pages["experiment"])]
+    elif tracking_uri.startswith("http"):
+        lines.append(("See the sweep", ui_address(tracking_uri)))
+    console.print()
+    for title, text in lines:
+        console.print(f"{title:<19} {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
     """Print the front, the recommended trial and the baseline with their fresh seeds, the verdict and the cost."""
-    outcome = search.outcome
     choice = outcome.choose()
     trials = outcome.front()
     table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
@@ -91,13 +131,13 @@ def summary(search: Search, class_names: Sequence[str], console: Console) -> Non
                 _add(table, run, class_names, f"{role}, seed {run.config['seed']}")
         console.print(table)
         console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
-    console.print(spending(search), highlight=False, markup=False, soft_wrap=True)
+    console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
 
 
-def spending(search: Search) -> str:
-    """Return the sentence of `spent` and, if the search ended early, the reason."""
-    text = spent(search.record)
-    return f"{text} Ended early: {search.record.search_stopped}." if search.record.search_stopped else text
+def spending(record: Record) -> str:
+    """Return the sentence of `spent` and, if the search stopped early, the reason."""
+    text = spent(record)
+    return f"{text} The search stopped early: {record.search_stopped}." if record.search_stopped else text
 
 
 def spent(record: Record) -> str:
@@ -118,29 +158,31 @@ def spent(record: Record) -> str:
 def verdict(choice: Choice, outcome: Outcome) -> str:
     """Return a sentence with the gain and the cost of the recommended trial against the reference baseline.
 
-    A trial that was repeated with fresh seeds counts with the mean of these; otherwise with its own measures.
+    It compares the means over the fresh seeds that both have been trained with. Without such seeds it compares the two
+    trials themselves, and says so: the recommended one was chosen by these very values.
     """
     if choice.baseline is None:
         return "There is no baseline to compare with."
     if choice.trial.number == choice.baseline.number:
         return "No searched configuration beats the baseline within the allowance, so the baseline is recommended."
-    objectives = outcome.objectives
-    lead, guard = (_mean_gain(choice, outcome, measure) for measure in (objectives.lead, objectives.guard))
-    seeds = len(outcome.repetitions(choice.trial))
-    basis = f"mean over {seeds} fresh seed{'s' * (seeds > 1)}" if seeds else "one seed, also used for the choice"
+    runs, baselines = (
+        {run.config["seed"]: run for run in outcome.repetitions(trial)} for trial in (choice.trial, choice.baseline)
+    )
+    seeds = sorted(runs.keys() & baselines.keys())
+    pairs = [(runs[seed], baselines[seed]) for seed in seeds] or [(choice.trial, choice.baseline)]
+    basis = (
+        f"mean over {len(seeds)} fresh seed{'s' * (len(seeds) > 1)}" if seeds else "one seed, also used for the choice"
+    )
+    lead, guard = outcome.objectives.lead, outcome.objectives.guard
     return (
-        f"Compared with {choice.baseline.label} ({basis}): {objectives.lead.title} {lead:+.3f}, "
-        f"{objectives.guard.title} {guard:+.3f} (allowed: {-objectives.allowance:+.3f})."
+        f"Compared with {choice.baseline.label} ({basis}): {lead.title} {_mean_gain(pairs, lead):+.3f}, "
+        f"{guard.title} {_mean_gain(pairs, guard):+.3f} (allowed: {-outcome.objectives.allowance:+.3f})."
     )
 
 
-def _mean_gain(choice: Choice, outcome: Outcome, measure: Measure) -> float:
-    def value(trial: TrialRecord) -> float:
-        runs = outcome.repetitions(trial) or [trial]
-        return sum(measure.value(run.last.report) for run in runs) / len(runs)
-
-    assert choice.baseline is not None
-    return value(choice.trial) - value(choice.baseline)
+def _mean_gain(pairs: Sequence[tuple[TrialRecord, TrialRecord]], measure: Measure) -> float:
+    gains = [measure.value(one.last.report) - measure.value(other.last.report) for one, other in pairs]
+    return sum(gains) / len(gains)
 
 
 def _table(title: str) -> Table:

@@ -1,52 +1,47 @@
-"""The record of a sweep, shown in MLflow: one run for the sweep and, nested in it, one for each trial.
+"""MLflow as a view of the record: one run for the sweep and, nested in it, one run for each trial.
 
-    python sweeps/tracking.py NAME      writes a sweep into MLflow later, or what an outage kept from it
-
-MLflow is a view. `mlflow_store` compares it with what `mlflow_view` says it should show and writes the difference:
-doing so twice changes nothing, and whatever could not be written is written the next time.
+`mlflow_store` compares MLflow with what `mlflow_view` says it should show, and writes the difference. So writing twice
+changes nothing, and whatever could not be written is written the next time.
 """
 
 import logging
 import re
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps.cli import Parser, run_command
 from sweeps.reporting.mlflow_store import Mirror
 from sweeps.reporting.mlflow_view import SweepView
-from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
-from tce_core.data.dataset import open_dataset
 
 EXPERIMENT = "tilted-sweeps"
-PAUSE = 30.0  # seconds, at least, without another attempt once one has failed
+PAUSE = 30.0  # seconds, at least, between attempts after one has failed
 log = logging.getLogger(__name__)
 
 
 class Tracking:
-    """Told what happens in a sweep (a `Listener`), and shows it in MLflow. Never raises, never holds it up for long.
+    """A `Listener` that shows the sweep in MLflow. It never raises, and never delays the sweep for long.
 
-    An outage is said once, in one line. While it lasts MLflow is left alone but for an attempt now and then, which
-    take about a tenth of the time at most; the first that succeeds catches up on everything.
+    It reports an outage once, in one line. During an outage it tries again now and then, for at most about a tenth of
+    the time. The first attempt that succeeds catches up on everything.
     """
 
     def __init__(
         self,
-        record: Record,
         outcome: Outcome,
         class_names: Sequence[str],
         uri: str,
         best_path: Path | None = None,
         experiment: str = EXPERIMENT,
     ) -> None:
-        self.record, self.outcome, self.class_names = record, outcome, class_names
+        self.outcome, self.class_names = outcome, class_names
         self.uri, self.best_path, self.experiment = uri, best_path, experiment
         self.status: str | None = None
-        """Of the sweep's run, once it is known: RUNNING from the first trial on, then how it ended."""
+        """Status of the sweep's run: RUNNING from the first trial on, then how the sweep ended; None before."""
         self.mirror: Mirror | None = None
-        """None: not connected, or MLflow may have changed or missed something and has to be read again."""
+        """None if not connected, or if MLflow may have changed and has to be read again."""
+        self.pages: dict[str, str] = {}
+        """Addresses of the `run` and the `experiment` in MLflow's UI, once they are known."""
         self.behind = False
         self.next_attempt = 0.0
 
@@ -61,17 +56,17 @@ class Tracking:
         self._show()
 
     def sweep_ended(self, status: str) -> None:
-        """`status`: FINISHED or KILLED."""
+        """Show that the sweep ended: `status` is FINISHED or KILLED."""
         self.status = status
         self.sync()
 
     def sync(self) -> bool:
-        """Make MLflow equal to the record, whatever it holds now. False: it could not be done."""
+        """Make MLflow equal to the record, whatever it holds now. Returns False if that failed."""
         self.mirror, self.next_attempt = None, 0.0
         return self._show()
 
     def _show(self, number: int | None = None) -> bool:
-        """Bring the run of one trial up to date; without a number, or after an outage, all of them."""
+        """Bring the run of one trial up to date; without a number, or after an outage, all runs."""
         began = time.monotonic()
         if began < self.next_attempt:
             return False
@@ -82,9 +77,10 @@ class Tracking:
                     self.mirror, number = Mirror(view, self.uri, self.experiment), None
                 if number is None:
                     self.mirror.show(view, self.status, self.best_path)
+                    self.pages = self.mirror.pages()
                 else:
                     self.mirror.show_trial(view, number)
-        except Exception as error:  # whatever it is: the watcher must not end what it watches
+        except Exception as error:  # of any kind: an observer must not end what it observes
             self.mirror = None
             self.next_attempt = time.monotonic() + max(PAUSE, 10 * (time.monotonic() - began))
             if not self.behind:
@@ -97,25 +93,6 @@ class Tracking:
         return True
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = Parser(
-        prog="python sweeps/tracking.py", description="Write a sweep into MLflow, or what is missing of it."
-    )
-    parser.add_argument("name", help="the sweep")
-    parser.add_argument("--storage", default="sqlite:///sweeps.db", help="Optuna storage (default: %(default)s)")
-    parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db", help="MLflow store or server")
-    options = parser.parse_args(arguments)
-    record = Record.load(options.storage, options.name)
-    names = open_dataset(record.plan.dataset).class_names
-    best = Path("runs", record.plan.name, "best.yaml")
-    tracking = Tracking(record, Outcome(record, record.plan.objectives), names, options.tracking_uri, best)
-    return 0 if tracking.sync() else 1
-
-
 def _one_line(text: str) -> str:
-    """The first line, at a readable length, without the password of a URL."""
+    """The first line, shortened, without the password of a URL."""
     return re.sub(r"//[^/@\s]*@", "//***@", text.partition("\n")[0])[:300]
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -1,4 +1,4 @@
-"""One process at a time drives a sweep."""
+"""The lock of a sweep: one process at a time runs it."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 
 
 @contextlib.contextmanager
@@ -16,7 +16,8 @@ def sweep_lock(name: str, folder: Path) -> Iterator[None]:
     """Hold the lock in a sweep's folder. The operating system frees it when the process ends, however it ends.
 
     Raises:
-        UserError: another process holds it; the message says which. Or there can be no such folder.
+        TemporaryError: another process holds the lock; the message says which one.
+        UserError: the folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -27,18 +28,27 @@ def sweep_lock(name: str, folder: Path) -> Iterator[None]:
         if not _locked(file):
             file.seek(0)
             who = file.read().strip() or "another process"
-            raise UserError(f"sweep '{name}' is being run by {who}; wait for it, or stop it first")
-        with contextlib.suppress(OSError):  # on a full disk the lock holds, but does not say whose it is
+            raise TemporaryError(f"sweep '{name}' is being run by {who}; wait for it, or stop it first")
+        with contextlib.suppress(OSError):  # on a full disk the lock works, but does not name its holder
             file.truncate(0)
             os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # a folder that is not empty, or not ours
-                if os.listdir(folder) == [path.name]:  # refused before it began: nothing is left behind
-                    path.unlink()
-                    folder.rmdir()
-                    folder.parent.rmdir()
+            _remove_if_unused(path)
+
+
+def lock_holder(folder: Path) -> str | None:
+    """Who runs the sweep in a folder, such as `process 123 on host`; None if nobody does."""
+    try:
+        with open(folder / "lock", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "another process"
+    except OSError:
+        return None
+    return None
 
 
 def _locked(file: TextIO) -> bool:
@@ -46,4 +56,13 @@ def _locked(file: TextIO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return os.fstat(file.fileno()).st_nlink > 0  # else its holder, just leaving, has removed it
+    return os.fstat(file.fileno()).st_nlink > 0  # 0: the previous holder has just removed the file
+
+
+def _remove_if_unused(path: Path) -> None:
+    """Leave nothing behind if the sweep was refused before it began: then its folder holds only the lock."""
+    with contextlib.suppress(OSError):  # such as a folder that is not empty, or not ours
+        if os.listdir(path.parent) == [path.name]:
+            path.unlink()
+            path.parent.rmdir()
+            path.parent.parent.rmdir()

@@ -1,4 +1,4 @@
-"""The measures a sweep can be led by, and the pair that it optimises."""
+"""The measures that can lead a sweep, and the pair that it optimises."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,36 +10,44 @@ Objective = Literal["worst_iou", "miou", "std_iou", "bottom25_iou"]
 
 @dataclass(frozen=True)
 class Measure:
+    """One number that a `FairnessReport` yields."""
+
     name: str
     title: str
     maximize: bool
+    field: str
+    """Name of the field of `FairnessReport`."""
 
     def value(self, report: FairnessReport) -> float:
-        return float(getattr(report, {"bottom25_iou": "sorted_bottom"}.get(self.name, self.name)))
+        return float(getattr(report, self.field))
 
 
 MEASURES = {
     measure.name: measure
     for measure in (
-        Measure("worst_iou", "worst-class IoU", True),
-        Measure("miou", "mIoU", True),
-        Measure("std_iou", "std of class IoUs", False),
-        Measure("bottom25_iou", "mean IoU of the worst 25% of classes", True),
+        Measure("worst_iou", "worst-class IoU", True, "worst_iou"),
+        Measure("miou", "mIoU", True, "miou"),
+        Measure("std_iou", "std of class IoUs", False, "std_iou"),
+        Measure("bottom25_iou", "mean IoU of the worst 25% of classes", True, "sorted_bottom"),
     )
 }
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """mIoU and a measure of fairness, always both; `lead` picks the recommended point, the other one guards it."""
+    """mIoU and one measure of fairness: a sweep always optimises both.
 
-    lead: Measure
+    The leading measure picks the recommended trial. The other one, the guard, must not fall far below the baseline.
+    """
+
+    objective: Objective
+    """Name of the leading measure."""
     allowance: float
-    """How far below the reference baseline the guard may fall, in IoU (0 to 1)."""
+    """How far the guard may fall below the reference baseline, in IoU (0 to 1)."""
 
-    @classmethod
-    def led_by(cls, objective: Objective, allowance: float) -> "Objectives":
-        return cls(MEASURES[objective], allowance)
+    @property
+    def lead(self) -> Measure:
+        return MEASURES[self.objective]
 
     @property
     def fairness(self) -> Measure:
@@ -51,6 +59,7 @@ class Objectives:
 
     @property
     def pair(self) -> tuple[Measure, Measure]:
+        """mIoU and the fairness measure, in the order of Optuna's two values."""
         return MEASURES["miou"], self.fairness
 
     @property
@@ -58,14 +67,15 @@ class Objectives:
         return self.pair[0].maximize, self.pair[1].maximize
 
     def values(self, report: FairnessReport) -> tuple[float, float]:
+        """The values of `pair`."""
         return self.pair[0].value(report), self.pair[1].value(report)
 
     @property
     def early_pair(self) -> tuple[Measure, Measure]:
-        """What trials are compared by early on: the leading measure first, which decides between equals.
+        """The measures that compare trials at a rung. The first one decides between equal trials.
 
-        In place of the worst class stands the worst quarter of the classes: that one is at 0 in most trials then, and
-        so tells nothing, where the few worst ones do already.
+        The mean of the worst quarter of the classes replaces the worst class: early in a training the worst class has
+        IoU 0 in most trials and tells nothing, but the worst quarter already differs.
         """
         lead, guard = (MEASURES["bottom25_iou"] if m.name == "worst_iou" else m for m in (self.lead, self.guard))
         return lead, guard

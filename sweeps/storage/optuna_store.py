@@ -1,4 +1,4 @@
-"""Where studies are kept: an Optuna storage whose short troubles are waited out and whose long ones are named."""
+"""The store of studies: an Optuna storage that waits through short failures and names long ones."""
 
 import os
 import time
@@ -9,22 +9,26 @@ from typing import TypeVar
 import optuna
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 
 WAIT = 60.0
-"""Seconds for which a store may be locked or gone before a sweep gives up; `TILTED_SWEEPS_STORE_WAIT` changes them."""
+"""Seconds to wait for a store that is locked or gone. `TILTED_SWEEPS_STORE_WAIT` overrides it."""
 PAUSE = 0.5  # seconds between attempts
 T = TypeVar("T")
 
 
 class Store:
-    """An SQLite file or a database server that holds studies, the sweep's among them."""
+    """An SQLite file or a database server that holds the studies of many sweeps."""
 
     def __init__(self, url: str) -> None:
-        """Open it; makes an SQLite file that is not there. `memory` is a store that ends with the process.
+        """Open the store, and make an SQLite file that does not exist yet.
+
+        Args:
+            url: an SQLAlchemy URL, or `memory` for a store that ends with the process.
 
         Raises:
-            UserError: it cannot be opened, or is still locked after the wait.
+            UserError: the store cannot be opened.
+            TemporaryError: it is still locked or gone after the wait.
         """
         self.url = url
         self.wait = seconds_to_wait()
@@ -33,15 +37,15 @@ class Store:
         self.inode = None if self.file is None else self.file.stat().st_ino
 
     def call(self, action: Callable[[], T]) -> T:
-        """Do `action`, which reads or writes whole transactions; again while the store is locked or gone.
+        """Run `action`, which reads or writes whole transactions. Repeat it while the store is locked or gone.
 
         Raises:
-            UserError: it still is after the wait, or its disk is full. What was written before is as it was.
+            TemporaryError: the store still fails after the wait, or its disk is full. What was recorded is kept.
         """
         return self._patiently(lambda: self._checked(action))
 
     def _checked(self, action: Callable[[], T]) -> T:
-        """SQLite goes on writing to a file that was deleted, and nobody would ever read it."""
+        """Run `action` on the file that was opened: SQLite would go on writing to a deleted file."""
         if self.file is not None and (not self.file.exists() or self.file.stat().st_ino != self.inode):
             raise FileNotFoundError(f"{self.file} is gone, or another file is in its place")
         return action()
@@ -53,11 +57,13 @@ class Store:
                 return action()
             except (SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
                 cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-                # An IntegrityError: another process was as quick to make the tables, or the same row.
-                passing = isinstance(cause, OperationalError | IntegrityError | OSError) and not _is_full(cause)
+                full = _is_full(cause)
+                # An IntegrityError means that another process made the same table or row at the same moment.
+                passing = isinstance(cause, OperationalError | IntegrityError | OSError) and not full
                 if not passing or time.monotonic() + PAUSE > give_up:
                     waited = f", for {self.wait:g} s" if passing else ""
-                    raise UserError(f"--storage {self.url}: {_reason(cause)}{waited}") from None
+                    kind = TemporaryError if passing or full else UserError
+                    raise kind(f"--storage {self.url}: {_reason(cause)}{waited}") from None
                 time.sleep(PAUSE)
 
     def _open(self) -> optuna.storages.BaseStorage:
@@ -65,15 +71,20 @@ class Store:
             return optuna.storages.InMemoryStorage()
         if self.file is not None and not self.file.parent.is_dir():
             raise UserError(f"--storage {self.url}: there is no folder {self.file.parent}")
-        # SQLite's own wait for a lock is kept short, so that ours is the one that counts.
+        # SQLite's own wait for a lock is short, so that `wait` is the one that counts.
         settings = {"connect_args": {"timeout": 1}} if self.file is not None else {"pool_pre_ping": True}
         try:
             return optuna.storages.get_storage(optuna.storages.RDBStorage(self.url, engine_kwargs=settings))
-        except (ImportError, ValueError, RuntimeError) as error:  # the last: tables of another version of Optuna
+        except (ImportError, ValueError, RuntimeError) as error:  # RuntimeError: tables of another version of Optuna
             raise UserError(f"--storage {self.url}: cannot be opened: {str(error).splitlines()[0]}") from None
 
 
 def seconds_to_wait() -> float:
+    """The wait in seconds, from the environment or the default.
+
+    Raises:
+        UserError: the environment's value is not a number.
+    """
     text = os.environ.get("TILTED_SWEEPS_STORE_WAIT", str(WAIT))
     try:
         return float(text)
@@ -82,16 +93,17 @@ def seconds_to_wait() -> float:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of an SQLite storage; None for a server, and for one in memory."""
+    """The file of an SQLite URL; None for a server and for a database in memory."""
     name = url.removeprefix("sqlite:///").partition("?")[0]
     return Path(name) if url.startswith("sqlite:///") and name not in ("", ":memory:") else None
 
 
 def _is_full(error: BaseException | None) -> bool:
-    """Only what the database itself says: a path may hold any word."""
+    """Whether the disk is full. Only the database's own words count: a path in the message may hold any word."""
     return "full" in str(getattr(error, "orig", ""))
 
 
 def _reason(error: BaseException | None) -> str:
     text = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    return f"{text}; what was recorded is kept, go on with --resume when there is space" if _is_full(error) else text
+    remedy = "; what was recorded is kept, continue with --resume when there is space"
+    return text + remedy if _is_full(error) else text

@@ -1,7 +1,7 @@
-"""The plan of a sweep: every choice that its command line, its search space and its defaults made."""
+"""The plan of a sweep: every choice that its options, its search space and its defaults made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeps.storage.objectives import Objective, Objectives
@@ -9,7 +9,7 @@ from sweeps.storage.objectives import Objective, Objectives
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep was asked to do. Saved in the record, so that `--resume` needs the name alone."""
+    """What a sweep is asked to do. The record keeps it, so that `--resume` needs only the name."""
 
     name: str
     objective: Objective
@@ -17,40 +17,49 @@ class Plan:
     sampler: str
     seed: int
     trials: int
+    """Searched configurations, beside the baselines."""
     confirm: int
+    """Fresh seeds for the recommended configuration and for the reference baseline."""
     dataset: str
-    """Path of the Arrow data set."""
+    """Absolute path of the Arrow data set."""
     fingerprint: str
     space: dict[str, Any]
-    """The search space as loaded, overrides applied."""
+    """The search space as loaded, with the overrides applied."""
     space_file: str
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
     rungs: tuple[int, ...] = ()
-    """Epochs after which a searched trial must be among the best `keep` of those that got there; see `rungs`."""
+    """Epochs after which a searched trial must be among the best `keep` of those that got there; see `rungs.py`."""
     keep: float = 1.0
+    """Share of the trials that continues at a rung, in (0, 1]."""
     patience: int | None = None
-    """Epochs without growth of the hypervolume after which no more trials are begun."""
+    """The search stops after this many epochs without growth of the front's hypervolume."""
     max_epochs: int | None = None
-    """Of the whole sweep, baselines and confirming runs included."""
+    """Limit for the whole sweep, baselines and confirmation runs included."""
     max_hours: float | None = None
+    """Limit of the running time; time spent interrupted does not count."""
     warm_start: tuple[dict[str, Any], ...] = ()
     """Configurations that are tried first."""
     runs: str = ""
-    """The folder that holds the sweep's own, `runs/NAME`, with its checkpoints; "" if nobody knows."""
+    """Absolute path of the folder that holds the sweep's own folder; "" if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Versions of Python and of the packages that decide the result."""
 
     @property
     def objectives(self) -> Objectives:
-        return Objectives.led_by(self.objective, self.allowance)
+        return Objectives(self.objective, self.allowance)
 
     @property
-    def confirming(self) -> int:
-        """How many runs confirm: of the winner, and of the reference baseline where there is one."""
+    def confirmation_runs(self) -> int:
+        """Number of confirmation runs: of the winner, and of the reference baseline if there is one."""
         return self.confirm * (2 if self.space.get("baselines") else 1)
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Plan":
-        """From JSON, which knows no tuples."""
+        """Rebuild a plan from JSON, which turned its tuples into lists."""
         return cls(**{**saved, "rungs": tuple(saved["rungs"]), "warm_start": tuple(saved["warm_start"])})
+
+    def extended(self, **changes: Any) -> "Plan":
+        """The plan with some of its limits changed; a value of None keeps the present one."""
+        return replace(self, **{key: value for key, value in changes.items() if value is not None})

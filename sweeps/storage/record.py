@@ -1,8 +1,8 @@
-"""The record of a sweep: one Optuna study. Everything else (MLflow, plots, exports) is derived from it.
+"""The record of a sweep: one Optuna study. MLflow, plots and exports are derived from it.
 
-A study holds the sweep's plan in its attributes and every trial with its role, its full configuration, its result
-after each epoch and how it ended: COMPLETE at the full budget, PRUNED if it was stopped before, FAIL if it could not go
-on. RUNNING means interrupted.
+The study's attributes hold the sweep's plan. Each trial holds its role, its full configuration, its result after each
+epoch and how it ended: COMPLETE at the full budget, PRUNED if the sweep stopped it before, FAIL if it could not
+continue. A trial that is RUNNING while no process runs the sweep was interrupted.
 """
 
 import contextlib
@@ -26,28 +26,30 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class NotBegun(UserError):
-    """A study without a plan or a trial: its sweep was killed as it began."""
+    """A study without a plan and without trials: its sweep was killed while it began."""
 
 
 class Record:
-    """Reads and writes one sweep's study. Reading is cached: within a process only this object writes it."""
+    """Reads and writes the study of one sweep. It caches all trials: only this object writes them in its process."""
 
     def __init__(self, store: Store, study: optuna.Study) -> None:
         self.store, self.study = store, study
         attrs = study.user_attrs
         self.plan = Plan.from_json(attrs["plan"])
         self.search_stopped: str | None = attrs.get("search_stopped")
-        """Why no more configurations are tried though fewer than planned were, if so."""
+        """Why the search stopped before the planned number of trials; None if it did not."""
         self.finished: bool = attrs.get("finished", False)
-        """Whether the sweep has come to its end; one that was interrupted has not."""
+        """Whether the sweep came to its end. An interrupted sweep did not."""
+        self._study_id = store.backend.get_study_id_from_name(study.study_name)
         self._trials: dict[int, TrialRecord] = {}
         self._roles: dict[Role, list[int]] = {"baseline": [], "search": [], "confirm": []}
+        self._retried: set[int] = set()
         self.running: set[int] = set()
         """Numbers of the trials that have begun and not ended."""
         for frozen in study.get_trials(deepcopy=False):
             self._keep(trial_record(frozen))
         self.epochs = sum(trial.epoch for trial in self._trials.values())
-        """Spent by all trials together."""
+        """Epochs of all trials together."""
 
     @classmethod
     def create(cls, storage: str, plan: Plan) -> "Record":
@@ -64,9 +66,12 @@ class Record:
                 storage=store.backend, study_name=plan.name, directions=directions, load_if_exists=True
             )
             if study.user_attrs or study.get_trials(deepcopy=False) or study.directions != directions:
-                raise name_taken_error(storage, plan.name)
+                raise UserError(
+                    f"sweep '{plan.name}' already exists in {storage}; continue it with --resume, "
+                    "or choose another --name"
+                )
             study.set_metric_names([measure.name for measure in plan.objectives.pair])
-            study.set_user_attr("plan", asdict(plan))  # last: what was killed before this is begun again
+            study.set_user_attr("plan", asdict(plan))  # last: a sweep that is killed before this can begin again
             return study
 
         study = store.call(create)
@@ -77,8 +82,8 @@ class Record:
         """Open an existing study.
 
         Raises:
-            UserError: no sweep of this name, and the message lists those that exist; or it is damaged.
-            NotBegun: it was killed before its plan was recorded.
+            UserError: there is no sweep of this name (the message lists those that exist), or it is damaged.
+            NotBegun: the sweep was killed before its plan was recorded.
         """
         store = _existing(storage)
         names = [] if store is None else _names(store)
@@ -101,26 +106,47 @@ class Record:
 
     @staticmethod
     def names(storage: str) -> list[str]:
-        """The studies in a storage, the oldest first. Looking does not make an SQLite file that is not there."""
+        """The studies in a storage, oldest first. It does not make an SQLite file that does not exist."""
         store = _existing(storage)
         return [] if store is None else _names(store)
 
     def stop_search(self, reason: str) -> None:
-        """No more configurations will be tried, also after an interruption."""
-        self.store.call(lambda: self.study.set_user_attr("search_stopped", reason))
+        """Try no more configurations, also after an interruption."""
+        self._set_study_attr("search_stopped", reason)
         self.search_stopped = reason
 
     def finish(self) -> None:
-        self.store.call(lambda: self.study.set_user_attr("finished", True))
+        """Note that the sweep came to its end."""
+        self._set_study_attr("finished", True)
         self.finished = True
 
+    def reopen(self, plan: Plan) -> None:
+        """Let a sweep continue under a changed plan; whether its search stops early is decided anew.
+
+        The plan comes last: a process that is killed here leaves a sweep that ends at once when it is resumed.
+        """
+        self._set_study_attr("finished", False)
+        self._set_study_attr("search_stopped", None)
+        self._set_study_attr("plan", asdict(plan))
+        self.finished, self.search_stopped, self.plan = False, None, plan
+
     def trials(self, *roles: Role) -> list[TrialRecord]:
-        """In the order of their numbers; without roles, all."""
+        """The trials of these roles (default: all) in the order of their numbers."""
         numbers = sorted(number for role in roles or self._roles for number in self._roles[role])
         return [self._trials[number] for number in numbers]
 
-    def count(self, role: Role) -> int:
-        return len(self._roles[role])
+    def searched(self) -> list[TrialRecord]:
+        """The searched trials, one per proposal: a failed trial that was retried is left out."""
+        return [trial for trial in self.trials("search") if trial.number not in self._retried]
+
+    @property
+    def proposals(self) -> int:
+        """How many configurations have been proposed: the length of `searched()`."""
+        return len(self._roles["search"]) - len(self._retried.intersection(self._roles["search"]))
+
+    def failures(self) -> list[TrialRecord]:
+        """The failed trials that were not retried."""
+        return [trial for trial in self.trials() if trial.failed and trial.number not in self._retried]
 
     def __getitem__(self, number: int) -> TrialRecord:
         return self._trials[number]
@@ -133,38 +159,47 @@ class Record:
         params: Mapping[str, Any] | None = None,
         distributions: Mapping[str, BaseDistribution] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
-        repeats: int | None = None,
+        **origin: int,
     ) -> TrialRecord:
-        """Record a new RUNNING trial, whole or not at all.
+        """Record a new RUNNING trial, completely or not at all.
+
+        Args:
+            origin: `repeats` or `retries`, the number of an earlier trial; see `TrialRecord`.
 
         Raises:
-            UserError: another process has begun one that this record does not have.
+            UserError: another process has begun a trial that this record does not have.
         """
         trial = create_trial(
             state=TrialState.RUNNING,
             params=dict(params or {}),
             distributions=dict(distributions or {}),
-            user_attrs={"role": role, "label": label, "config": dict(config)}
-            | ({} if repeats is None else {"repeats": repeats}),
+            user_attrs={"role": role, "label": label, "config": dict(config), **origin},
             system_attrs=dict(system_attrs or {}),
         )
-        storage, study_id = self.study._storage, self.study._study_id
-        number, attempts = len(self._trials), itertools.count()
+        backend, number, attempts = self.store.backend, len(self._trials), itertools.count()
 
         def create() -> None:
-            if next(attempts) > 0 and storage.get_n_trials(study_id) > number:
-                return  # what seemed to fail did not
-            trial_id = storage.create_new_trial(study_id, template_trial=trial)
-            if storage.get_trial_number_from_id(trial_id) != number:
-                raise self._driven_by_another()
+            if next(attempts) > 0 and backend.get_n_trials(self._study_id) > number:
+                return  # the earlier attempt only seemed to fail
+            trial_id = backend.create_new_trial(self._study_id, template_trial=trial)
+            if backend.get_trial_number_from_id(trial_id) != number:
+                raise self._run_by_another()
 
         self.store.call(create)
         return self._keep(replace(trial_record(trial), number=number))
 
-    def add_epoch(self, number: int, result: EpochResult, seconds: float) -> None:
-        """Record an epoch's result, and how long the sweep had been at work.
+    def retry(self, failed: TrialRecord) -> TrialRecord:
+        """Begin a failed trial again, as a new trial with the same configuration."""
+        frozen = self.store.call(lambda: self.study.get_trials(deepcopy=False))[failed.number]
+        origin = {"retries": failed.number} | ({} if failed.repeats is None else {"repeats": failed.repeats})
+        return self.begin(
+            failed.role, failed.label, failed.config, failed.params, frozen.distributions, failed.system_attrs, **origin
+        )
 
-        Idempotent: an epoch that is repeated after a crash counts from when it was first done.
+    def add_epoch(self, number: int, result: EpochResult, seconds: float) -> None:
+        """Record an epoch's result and the running time of the sweep in seconds.
+
+        It is idempotent: an epoch that is repeated after a crash keeps the time of its first end.
         """
         trial, before = self._trials[number], result.epoch - 1
         spent = trial.spent[before] if trial.epoch > before else Spent(self.epochs + 1, seconds)
@@ -174,51 +209,51 @@ class Record:
         self.epochs += self._trials[number].epoch - trial.epoch
 
     def end(self, number: int, state: TrialState, reason: str | None, seconds: float) -> None:
-        """Record the end of a trial: COMPLETE, PRUNED or FAIL, why, and how long the sweep had been at work."""
+        """Record the end of a trial (COMPLETE, PRUNED or FAIL), why, and the running time of the sweep in seconds."""
         trial, ended = self._trials[number], Ended(self.epochs, seconds, reason)
         values = self.plan.objectives.values(trial.last.report) if state == TrialState.COMPLETE else None
         self._set_attr(number, "ended", asdict(ended))
 
-        def tell() -> None:
+        def set_state() -> None:
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # an attempt that seemed to fail
-                self.study._storage.set_trial_state_values(self._id(number), state, values)
+                self.store.backend.set_trial_state_values(self._trial_id(number), state, values)
 
-        self.store.call(tell)
+        self.store.call(set_state)
         self._keep(replace(trial, state=state, values=values, ended=ended))
 
-    def _id(self, number: int) -> int:
-        return self.study._storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
+    def _trial_id(self, number: int) -> int:
+        return self.store.backend.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+    def _set_study_attr(self, key: str, value: Any) -> None:
+        self.store.call(lambda: self.study.set_user_attr(key, value))
 
     def _set_attr(self, number: int, key: str, value: Any) -> None:
         try:
-            self.store.call(lambda: self.study._storage.set_trial_user_attr(self._id(number), key, value))
+            self.store.call(lambda: self.store.backend.set_trial_user_attr(self._trial_id(number), key, value))
         except optuna.exceptions.UpdateFinishedTrialError:
-            raise self._driven_by_another() from None
+            raise self._run_by_another() from None
 
-    def _driven_by_another(self) -> UserError:
+    def _run_by_another(self) -> UserError:
         return UserError(
-            f"another process is at work on sweep '{self.plan.name}' in {self.store.url}; "
-            "end one of them, then go on with --resume"
+            f"another process runs sweep '{self.plan.name}' in {self.store.url}; "
+            "end one of them, then continue with --resume"
         )
 
     def _keep(self, trial: TrialRecord) -> TrialRecord:
         known = trial.number in self._trials
-        self._trials[trial.number] = trial  # first: MLflow's thread finds by role what it then looks up here
+        self._trials[trial.number] = trial  # before the roles: MLflow's thread looks up here what it finds by role
         if not known:
             self._roles[trial.role].append(trial.number)
+            self._retried |= set() if trial.retries is None else {trial.retries}
         (self.running.discard if trial.state.is_finished() else self.running.add)(trial.number)
         return trial
 
 
 def _existing(storage: str) -> Store | None:
-    """None where an SQLite file is yet to be made."""
+    """The store, or None if it is an SQLite file that does not exist yet."""
     file = sqlite_file(storage)
     return None if file is not None and file.parent.is_dir() and not file.exists() else Store(storage)
 
 
 def _names(store: Store) -> list[str]:
     return [str(name) for name in store.call(lambda: optuna.get_all_study_names(store.backend))]
-
-
-def name_taken_error(storage: str, name: str) -> UserError:
-    return UserError(f"sweep '{name}' already exists in {storage}; go on with --resume, or choose another --name")

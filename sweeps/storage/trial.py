@@ -1,4 +1,4 @@
-"""What the record of a sweep says of one trial."""
+"""One trial as the record of a sweep holds it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,63 +12,75 @@ Role = Literal["baseline", "search", "confirm"]
 
 @dataclass(frozen=True)
 class Spent:
-    """What the sweep had spent at a moment, such as when a trial had done an epoch."""
+    """What the whole sweep had spent at one moment, such as the end of a trial's epoch."""
 
     epochs: int
-    """Of all trials together. Orders moments, whatever a clock says."""
+    """Epochs of all trials together. They order events, whatever the clock shows."""
     seconds: float
-    """At work, interruptions not counted."""
+    """Running time; time spent interrupted does not count."""
 
 
 @dataclass(frozen=True)
 class Ended(Spent):
-    """How a trial came to its end, and what the sweep had spent by then."""
+    """How a trial ended, and what the sweep had spent by then."""
 
     reason: str | None
-    """Why before the full budget; None at it."""
+    """Why the trial ended before its full budget; None at the full budget."""
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial, as it stands."""
+    """One trial in its present state."""
 
     number: int
     role: Role
     label: str
     state: TrialState
     config: dict[str, Any]
+    """The complete `TrialConfig` as JSON values."""
     params: dict[str, Any]
+    """The searched settings; empty for a baseline."""
     results: tuple[EpochResult, ...]
+    """One per epoch, in order."""
     spent: tuple[Spent, ...]
-    """After each of `results`, that one included."""
+    """What the sweep had spent after each of `results`, that epoch included."""
     values: tuple[float, float] | None
-    """Of a COMPLETE trial."""
+    """The two objectives of a COMPLETE trial."""
     ended: Ended | None
     repeats: int | None
-    """For a confirming run: the trial it repeats with another seed."""
+    """The trial that a confirmation run repeats with another seed."""
+    retries: int | None
+    """The failed trial that this one replaces."""
     system_attrs: dict[str, Any]
     """The sampler's own notes."""
 
     @property
     def complete(self) -> bool:
+        """Whether the trial reached its full budget."""
         return self.state == TrialState.COMPLETE
 
     @property
     def stopped(self) -> bool:
+        """Whether the sweep stopped the trial before its full budget."""
         return self.state == TrialState.PRUNED
 
     @property
+    def failed(self) -> bool:
+        return self.state == TrialState.FAIL
+
+    @property
     def last(self) -> EpochResult:
+        """The latest result. There must be one."""
         return self.results[-1]
 
     @property
     def epoch(self) -> int:
-        """How many epochs are done."""
+        """Number of finished epochs."""
         return self.results[-1].epoch if self.results else 0
 
     @property
     def epochs_left(self) -> int:
-        """To its full budget."""
+        """Epochs to the full budget."""
         return int(self.config["epochs"]) - self.epoch
 
     @property
@@ -77,12 +89,12 @@ class TrialRecord:
 
     @property
     def short_reason(self) -> str:
-        """Its first line: the reason of a bug goes on with the traceback."""
+        """The first line of the reason: a bug's reason continues with its traceback."""
         return (self.reason or "unknown").partition("\n")[0]
 
 
 def trial_record(trial: FrozenTrial) -> TrialRecord:
-    """A trial as the study has it.
+    """Read a trial of an Optuna study.
 
     Raises:
         KeyError, TypeError, ValueError, AttributeError: its attributes are not those that a `Record` writes.
@@ -101,5 +113,6 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
         values=(trial.values[0], trial.values[1]) if trial.values else None,
         ended=Ended(**attrs["ended"]) if "ended" in attrs else None,
         repeats=attrs.get("repeats"),
+        retries=attrs.get("retries"),
         system_attrs=dict(trial.system_attrs),
     )

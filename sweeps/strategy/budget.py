@@ -1,66 +1,90 @@
-"""When a sweep has spent enough: epochs, hours, or too long without getting better. Derived from the record."""
+"""The budget of a sweep: limits of epochs and hours, and patience. It is derived from the record."""
 
 import time
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from sweeps.storage.record import Record
+from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome, ended_at
 
 
+@dataclass(frozen=True)
+class Limit:
+    """A limit that the plan sets, such as 60 epochs."""
+
+    amount: float
+    unit: Literal["epochs", "hours"]
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+
 class Budget:
-    """What the sweep has spent, of what its plan allows."""
+    """Compares what the sweep has spent with what its plan allows."""
 
     def __init__(self, record: Record, outcome: Outcome) -> None:
-        self.record, self.outcome, self.plan = record, outcome, record.plan
-        # Interruptions do not count, and neither does what the clock on the wall shows.
+        self.record, self.outcome = record, outcome
         events = [event for trial in record.trials() for event in (*trial.spent, trial.ended) if event is not None]
         self.seconds_before = max((event.seconds for event in events), default=0.0)
+        # A monotonic clock: neither interruptions nor a changed wall clock count.
         self.started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """At work, in this and earlier processes, as far as epochs and ends that were recorded have told."""
+        """Running time over all processes of the sweep, as far as it is recorded."""
         return self.seconds_before + time.monotonic() - self.started
 
-    def limit(self, committed: int) -> str | None:
-        """What leaves no room for one epoch more, such as "60 epochs"; None while there is room.
+    def limit(self, committed: int) -> Limit | None:
+        """The limit that leaves no room for one more epoch; None while there is room.
 
         Args:
-            committed: epochs that are under way or set aside.
+            committed: epochs that are running or reserved.
         """
-        if self.plan.max_epochs is not None and self.record.epochs + committed >= self.plan.max_epochs:
-            return f"{self.plan.max_epochs} epochs"
-        hours = self.plan.max_hours
-        if hours is not None and self.seconds + committed * self._pace() >= 3600 * hours:
-            return f"{hours:g} hours"
+        plan = self.record.plan
+        if plan.max_epochs is not None and self.record.epochs + committed >= plan.max_epochs:
+            return Limit(plan.max_epochs, "epochs")
+        if plan.max_hours is not None and self.seconds + committed * self._pace() >= 3600 * plan.max_hours:
+            return Limit(plan.max_hours, "hours")
         return None
 
     def _pace(self) -> float:
-        """Seconds an epoch takes, of all slots together; 0 until there are two.
+        """Seconds per epoch, all slots together; 0 before the second epoch.
 
-        From the first epoch's end on: before that workers start, and when it ends other slots are about to end theirs.
+        It counts from the end of the first epoch: before that, the workers start. At that moment the epochs of the
+        other slots are nearly finished, too.
         """
         if self.record.epochs < 2:
             return 0.0
         first = min(trial.spent[0].seconds for trial in self.record.trials() if trial.spent)
         return (self.seconds - first) / (self.record.epochs - 1)
 
-    def stagnant(self) -> str | None:
-        """Why no further trial is begun though there is budget; None while the front grows, or has yet to begin.
+    def idle_epochs(self) -> int | None:
+        """Search epochs since the front last grew, if they exceed the patience; None if the search may continue.
 
-        What the baselines take is no search: patience begins when they have ended.
+        Patience begins when the baselines have ended and there is a front.
         """
-        if self.plan.patience is None:
-            return None
+        patience = self.record.plan.patience
         baselines = self.record.trials("baseline")
-        if not all(trial.state.is_finished() for trial in baselines) or not self.outcome.candidates():
+        if patience is None or not all(trial.state.is_finished() for trial in baselines):
             return None
-        idle = self.record.epochs - max([self.last_growth(), *map(ended_at, baselines)])
-        return f"no better front for {idle} epochs" if idle >= self.plan.patience else None
+        if not self.outcome.candidates():
+            return None
+        since = max([self.last_growth(), *map(ended_at, baselines)])
+        # Confirmation runs are no search: those of a sweep that was extended later do not count.
+        confirming = sum(_epochs_after(trial, since) for trial in self.record.trials("confirm"))
+        idle = self.record.epochs - since - confirming
+        return idle if idle >= patience else None
 
     def last_growth(self) -> int:
-        """Epochs the sweep had spent when its front last grew; 0 when there is none."""
+        """Epochs that the sweep had spent when its front last grew; 0 if there is no front."""
         trials, volumes = self.outcome.history(margin=1.0)
         grown = np.flatnonzero(np.diff([0.0, *volumes]) > 0)
         return ended_at(trials[grown[-1]]) if grown.size else 0
+
+
+def _epochs_after(trial: TrialRecord, moment: int) -> int:
+    """How many epochs the trial trained after the sweep had spent `moment` epochs."""
+    return sum(spent.epochs > moment for spent in trial.spent)

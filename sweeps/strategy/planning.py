@@ -1,18 +1,19 @@
-"""From a command line to a sweep's plan: defaults filled in, names chosen, an earlier sweep recognised."""
+"""From options to a sweep's plan: fill in defaults, choose a name, recognise an earlier sweep, extend it."""
 
-import argparse
 import importlib.metadata
 import itertools
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from search_spaces.loading import load_space
-from search_spaces.space import Space
+from search_spaces.space import Space, parse_space
+from sweeps.storage.folder import SweepFolder
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
+from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.proposals import enqueued
 from sweeps.strategy.rungs import default_rungs
 from sweeps.strategy.warm_start import warm_start
@@ -20,8 +21,6 @@ from tce_core.data.builtin import BUILT_IN
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 
-RUNS = Path("runs")
-"""Where sweeps keep what is not in their record: checkpoints, exports and plots."""
 PACKAGES = (
     "torch",
     "torchvision",
@@ -33,21 +32,21 @@ PACKAGES = (
     "numpy",
     "pyarrow",
 )
+"""Packages whose versions the plan records."""
 
 
-def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
-    """Everything a sweep will do, with the space's defaults filled in.
+def plan_of(options: SweepOptions, data: Dataset) -> Plan:
+    """Everything that a sweep will do, with the space's defaults filled in.
 
     Raises:
-        UserError: a space, an override or a budget that is not valid.
+        UserError: a space, an override, rungs or a limit that cannot be used.
     """
-    builtin = options.dataset == BUILT_IN
-    overrides = [*options.set, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
-    space_name = options.space or ("streets" if builtin else "tce")
+    overrides = [*options.overrides, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
+    space_name = str(options.space or ("streets" if str(options.dataset) == BUILT_IN else "tce"))
     space = load_space(space_name, overrides)
     sampler = options.sampler or space.search.sampler
     trials = options.trials or space.search.trials
-    first = tuple(warm_start(options.warm_start, options.storage, space)) if options.warm_start else ()
+    first = tuple(warm_start(str(options.warm_start), options.storage, space)) if options.warm_start else ()
     plan = Plan(
         name=options.name or "",
         objective=options.objective,
@@ -62,25 +61,46 @@ def plan_of(options: argparse.Namespace, data: Dataset) -> Plan:
         space_file=space_name,
         workers=options.workers_per_trial,
         cpus_per_worker=options.cpus_per_worker,
-        gpus_per_worker=gpus(options.gpus_per_worker),
-        rungs=rungs(options, space),
+        gpus_per_worker=_gpus(options.gpus_per_worker),
+        rungs=_rungs(options, space),
         keep=options.keep or space.search.keep,
         patience=options.patience,
         max_epochs=options.max_epochs,
         max_hours=options.max_hours,
         warm_start=first,
-        runs=str(RUNS.resolve()),
+        runs=str(options.runs.resolve()),
         versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
     )
-    check_budget(plan, space)
+    _check_max_epochs(plan, space)
     return plan
 
 
-def rungs(options: argparse.Namespace, space: Space) -> tuple[int, ...]:
+def extend(record: Record, options: ResumeOptions) -> None:
+    """Change the limits of a recorded sweep and begin its failed trials again, as the options say.
+
+    Raises:
+        UserError: fewer trials than before, more than the grid has, or a limit without room for the sweep's runs.
+    """
+    plan, space = record.plan, parse_space(record.plan.space, record.plan.space_file)
+    changes = options.changes
+    trials = changes.get("trials", plan.trials)
+    if trials < plan.trials:
+        raise UserError(f"--trials {trials}: sweep '{plan.name}' has {plan.trials} already; give more")
+    if plan.sampler == "grid":
+        changes["trials"] = min(trials, len(enqueued(space, plan.sampler, plan.warm_start)))
+    extended = plan.extended(**changes)
+    _check_max_epochs(extended, space)
+    failures = record.failures() if options.retry_failed else []
+    if extended == plan and not failures:
+        return
+    record.reopen(extended)
+    for trial in failures:
+        record.retry(trial)
+
+
+def _rungs(options: SweepOptions, space: Space) -> tuple[int, ...]:
     epochs = space.config({}).epochs
-    if options.no_halving:
-        return ()
-    chosen = options.rungs or space.search.rungs
+    chosen: Sequence[int] | None = options.rungs if options.rungs is not None else space.search.rungs
     if chosen is None:
         return default_rungs(epochs)
     if list(chosen) != sorted(set(chosen)) or any(not 0 < rung < epochs for rung in chosen):
@@ -92,42 +112,52 @@ def rungs(options: argparse.Namespace, space: Space) -> tuple[int, ...]:
     return tuple(chosen)
 
 
-def check_budget(plan: Plan, space: Space) -> None:
-    """The baselines and the confirming runs, at least, must fit into `--max-epochs`."""
+def _check_max_epochs(plan: Plan, space: Space) -> None:
+    """At least the baselines, the confirmation runs and one searched trial must fit."""
     epochs = space.config({}).epochs
-    baselines, confirming = len(space.baselines), plan.confirming
+    baselines, confirming = len(space.baselines), plan.confirmation_runs
     least = (baselines + confirming + 1) * epochs
     if plan.max_epochs is not None and plan.max_epochs < least:
         raise UserError(
-            f"--max-epochs {plan.max_epochs}: {baselines} baselines, {confirming} confirming runs and one searched "
+            f"--max-epochs {plan.max_epochs}: {baselines} baselines, {confirming} confirmation runs and one searched "
             f"configuration of {epochs} epochs need {least}; allow more, or lower --epochs or --confirm"
         )
 
 
-def resolve_name(plan: Plan, storage: str, stem: str) -> tuple[str, Record | None]:
-    """The name of the sweep, and its record if it was begun before: the same command again goes on with it.
+def _gpus(wanted: float | None) -> float:
+    if wanted is not None:
+        return wanted
+    import torch
 
-    Without a name of its own, a sweep of the same plan that has not ended is meant, else a new one: STEM-1, STEM-2, …
+    return 1.0 if torch.cuda.is_available() else 0.0
+
+
+def resolve_name(plan: Plan, runtime: Runtime, stem: str) -> tuple[str, Record | None]:
+    """The name of the sweep, and its record if it was begun before: the same command again continues it.
+
+    Without a name of its own, a sweep of the same plan that has not ended is meant, or else a new one: STEM-1,
+    STEM-2, …
 
     Raises:
-        UserError: a sweep of this name was begun with other settings.
+        UserError: a sweep of this name was begun with other settings, or the name is not allowed.
     """
-    taken = Record.names(storage)
+    taken = Record.names(runtime.storage)
     if plan.name:
+        check_name(plan.name, "--name")
         if plan.name not in taken:
             return plan.name, None
-        record = record_of(storage, plan.name)
+        record = _record_of(runtime.storage, plan.name)
         if record is not None and (other := differing(plan, record.plan)):
             raise UserError(
-                f"sweep '{plan.name}' in {storage} was begun with other settings: {other}; "
-                f"go on with --resume {plan.name}, or choose another --name"
+                f"sweep '{plan.name}' in {runtime.storage} was begun with other settings: {other}; "
+                f"continue it with --resume {plan.name}, or choose another --name"
             )
         return plan.name, record
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_")[:58] or "sweep"  # short enough for a number
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_")[:58] or "sweep"  # leaves room for the number
     for name in reversed([name for name in taken if re.fullmatch(re.escape(stem) + r"-[1-9]\d*", name)]):
         try:
-            record = record_of(storage, name)
-        except UserError:  # somebody else's, or damaged
+            record = _record_of(runtime.storage, name)
+        except UserError:  # a study of another program, or damaged
             continue
         if record is None:
             return name, None
@@ -135,28 +165,13 @@ def resolve_name(plan: Plan, storage: str, stem: str) -> tuple[str, Record | Non
             if not record.finished:
                 return name, record
             break
-    own = (f"{stem}-{i}" for i in itertools.count(1))
-    return next(name for name in own if name not in taken and not left_behind(name)), None
+    numbered = (f"{stem}-{i}" for i in itertools.count(1))
+    free = (n for n in numbered if n not in taken and not SweepFolder(n, runtime.runs).has_checkpoints)
+    return next(free), None
 
 
-def left_behind(name: str) -> bool:
-    """Whether there are checkpoints under a name: of a sweep in some other storage, perhaps."""
-    return any((RUNS / name / "checkpoints").glob("*.pt"))
-
-
-def check_folder(plan: Plan) -> None:
-    """A sweep goes on where its checkpoints are, or where they were moved.
-
-    Raises:
-        UserError: this is some other place, where all that it has trained would be trained again.
-    """
-    kept = Path(plan.runs, plan.name)
-    if plan.runs and kept.is_dir() and not (RUNS / plan.name).exists():
-        raise UserError(f"sweep '{plan.name}' is kept in {kept}; go on with it from {kept.parents[1]}")
-
-
-def record_of(storage: str, name: str) -> Record | None:
-    """The record of a name that is taken; None if its sweep was killed as it began, to be begun again."""
+def _record_of(storage: str, name: str) -> Record | None:
+    """The record of a name that is taken; None if its sweep was killed while it began, so that it begins again."""
     try:
         return Record.load(storage, name)
     except NotBegun:
@@ -164,30 +179,32 @@ def record_of(storage: str, name: str) -> Record | None:
 
 
 def differing(asked: Plan, begun: Plan) -> str:
-    """What of a plan is not as it was, in words; the name, the folder and the versions of packages aside."""
+    """The settings in which two plans differ, in words; name, folder and package versions do not count."""
     one, other = asdict(asked), asdict(begun)
     keys = [key for key in one if key not in ("name", "runs", "versions") and one[key] != other[key]]
     return ", ".join(f"{key} {_short(other[key])}, not {_short(one[key])}" for key in keys)
 
 
 def check_name(name: str, flag: str) -> None:
+    """Refuse a name that is not a plain file name.
+
+    Raises:
+        UserError: naming the flag.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise UserError(f"{flag} {name}: use up to 64 letters, digits, '.', '_' and '-', the first a letter or digit")
 
 
 def latest(storage: str) -> str:
+    """The name of the sweep that was begun last.
+
+    Raises:
+        UserError: the storage holds no sweep.
+    """
     names = Record.names(storage)
     if not names:
         raise UserError(f"--resume: {storage} holds no sweep yet")
     return names[-1]
-
-
-def gpus(wanted: float | None) -> float:
-    if wanted is not None:
-        return wanted
-    import torch
-
-    return 1.0 if torch.cuda.is_available() else 0.0
 
 
 def _short(value: Any) -> str:

@@ -9,58 +9,83 @@ from optuna.trial import TrialState
 
 from search_spaces.space import Space, parse_space
 from sweeps.storage.record import Record
-from sweeps.storage.trial import TrialRecord
-from sweeps.strategy.budget import Budget
+from sweeps.storage.trial import Role, TrialRecord
+from sweeps.strategy.budget import Budget, Limit
+from sweeps.strategy.observations import Observations
 from sweeps.strategy.outcome import Outcome
-from sweeps.strategy.proposals import Observation, Proposer
+from sweeps.strategy.proposals import Proposer
 from sweeps.strategy.rungs import goes_on
 from tce_core.results import EpochResult
 
 End = tuple[TrialState, str | None]
-"""How a trial ends, and why if before its full budget."""
+"""How a trial ends, and why if it ends before its full budget."""
 
 
 class Search:
-    """Decides which trial runs next and which goes on; writes every event to the record at once.
+    """Decides which trial runs next and which trial continues, and writes every event to the record at once.
 
-    Built from the record alone, so a resumed sweep goes on where the record stops: trials found RUNNING are handed
-    out again first, under their own numbers.
+    It derives everything from the record. So a resumed sweep continues where the record stops.
     """
 
     def __init__(self, record: Record) -> None:
+        """Read the record; nothing is written. A sweep that continues is made by `resume`."""
         self.record, self.plan = record, record.plan
         self.space: Space = parse_space(self.plan.space, self.plan.space_file)
         self.outcome = Outcome(record, self.plan.objectives)
         self.budget = Budget(record, self.outcome)
+        self.observations = Observations(record, self.outcome)
         self.proposer = Proposer(
             self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, self.plan.warm_start
         )
         self.stop_requested = False
-        """No trial is to begin or to go on: the sweep is being interrupted."""
-        self.pending_ends: dict[int, End] = {}
-        """Of trials that are to end but are not told yet that they have."""
-        self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
-        """What every searched trial that has got as far as each rung is compared by, by its number, as they came."""
-        self.told: dict[int, Observation] = {}
-        """What the sampler is told of trials that have ended, once that will not change."""
-        searched = record.trials("search")
-        done = [(s.epochs, trial, r) for trial in searched for s, r in zip(trial.spent, trial.results, strict=True)]
-        for _, trial, result in sorted(done, key=itemgetter(0)):
-            self._note(trial, result)
         self.unfinished = [record[number] for number in sorted(record.running)]
-        for trial in list(self.unfinished):
-            if trial.results and not self._goes_on(trial.number):  # all was done but for saying so
-                self.unfinished.remove(trial)
-                self.record_end(trial.number)
+        """Trials of an interrupted sweep that are still to be handed out again."""
+        self.pending_ends: dict[int, End] = {}
+        """Endings decided but not yet recorded, by trial number."""
+        self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
+        """For each rung, the objective pair of every searched trial that reached it, in order of arrival."""
+        searched = record.trials("search")
+        arrived = [(s.epochs, trial, r) for trial in searched for s, r in zip(trial.spent, trial.results, strict=True)]
+        for _, trial, result in sorted(arrived, key=itemgetter(0)):
+            self._note_rung(trial, result)
+
+    @classmethod
+    def resume(cls, record: Record) -> "Search":
+        """The search of a record, new or interrupted. It records the endings that an interruption left unrecorded."""
+        search = cls(record)
+        for trial in list(search.unfinished):
+            if trial.results and not search._goes_on(trial.number):
+                search.unfinished.remove(trial)
+                search.record_end(trial.number)
+        return search
 
     def next(self) -> TrialRecord | None:
-        """The trial to run next; None if there is none now (see `finished`)."""
+        """The trial to run next; None if there is none at the moment (see `finished`).
+
+        Interrupted trials come first, under their own numbers.
+        """
         if self.stop_requested:
             return None
         if self.unfinished:
             return self.unfinished.pop(0)
-        self._close_if_it_is_time()
+        self._stop_search_if_due()
         return self._next_baseline() or self._next_proposal() or self._next_confirmation()
+
+    def record_epoch(self, number: int, result: EpochResult) -> bool:
+        """Record an epoch, and decide whether the trial continues.
+
+        A trial stops at its full budget, at a rung that it does not survive, at a limit of the sweep and after
+        `request_stop`.
+        """
+        self.record.add_epoch(number, result, self.budget.seconds)
+        self._note_rung(self.record[number], result)
+        return self._goes_on(number) and not self.stop_requested
+
+    def record_end(self, number: int, error: str | None = None) -> None:
+        """Record a trial's end: as `record_epoch` decided, or FAIL with `error`. An interrupted trial stays RUNNING."""
+        end = self.pending_ends.pop(number, None) if error is None else (TrialState.FAIL, error)
+        if end is not None:
+            self.record.end(number, *end, self.budget.seconds)
 
     def request_stop(self) -> None:
         """Begin no trial and continue none: running trials stop after their epoch and stay unfinished."""
@@ -69,27 +94,29 @@ class Search:
     @property
     def finished(self) -> bool:
         """Whether every planned trial has ended."""
-        return self._searched_out() and not self._open() and self._confirmation_due() is None
+        return self._search_complete() and not self._running() and self._confirmation_due() is None
 
     @property
     def epochs_expected(self) -> int:
-        """Epochs the whole sweep will take: what is spent, and what is to come if as many trials are stopped as so far.
+        """Epochs that the whole sweep will take, if as many trials are stopped as so far.
 
-        Before any has ended, every trial counts at full length.
+        Until a trial has ended, every trial counts at full length.
         """
         searched = self.record.trials("search")
         ended = [trial for trial in searched if trial.state.is_finished()]
-        each = sum(trial.epoch for trial in ended) / len(ended) if ended else self.full
+        each = sum(trial.epoch for trial in ended) / len(ended) if ended else self.full_budget
         begun = sum(trial.epoch for trial in searched)
         planned = len(searched) if self.record.search_stopped is not None else self.plan.trials
-        others = len(self.space.baselines) * self.full + self._epochs_confirming
+        others = (len(self.space.baselines) + self.plan.confirmation_runs) * self.full_budget
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
 
     @cached_property
-    def full(self) -> int:
-        """Epochs of a trial's full budget."""
+    def full_budget(self) -> int:
+        """Epochs of a trial that is not stopped."""
         return self.space.config({}).epochs
+
+    # What runs next.
 
     def _next_baseline(self) -> TrialRecord | None:
         begun = {trial.label for trial in self.record.trials("baseline")}
@@ -99,35 +126,20 @@ class Search:
         return None
 
     def _next_proposal(self) -> TrialRecord | None:
-        if self._searched_out() or self._limit_to_another() is not None:
+        if self._search_complete() or self._limit_to_another_trial() is not None:
             return None
-        proposal = self.proposer.next([self._observation(trial) for trial in self.record.trials("search")])
+        proposal = self.proposer.next(self.observations.all())
         if proposal is None:
             self.record.stop_search("every configuration of the space has been tried")
             return None
-        config = self._config(proposal.params)
         return self.record.begin(
-            "search", describe(proposal.params), config, proposal.params, proposal.distributions, proposal.system_attrs
+            "search",
+            proposal.label,
+            self._config(proposal.params),
+            proposal.params,
+            proposal.distributions,
+            proposal.system_attrs,
         )
-
-    def _observation(self, trial: TrialRecord) -> Observation:
-        """What the sampler is told: of a trial that was stopped, the last it showed, as if it had been its all."""
-        if trial.number in self.told:
-            return self.told[trial.number]
-        failed = trial.state == TrialState.FAIL
-        if failed or not trial.state.is_finished():
-            return Observation(trial.params, failed=failed, system_attrs=trial.system_attrs)
-        values, reference = self.plan.objectives.values(trial.last.report), self.outcome.reference()
-        shortfall = None if reference is None else self._shortfall(trial, reference)
-        told = Observation(trial.params, values, False, shortfall, trial.system_attrs)
-        if reference is not None or not self.space.baselines:
-            self.told[trial.number] = told
-        return told
-
-    def _shortfall(self, trial: TrialRecord, reference: TrialRecord) -> float:
-        """How far the trial is from keeping the guard, beside the reference baseline after as many epochs."""
-        guard, beside = self.plan.objectives.guard, reference.results[trial.epoch - 1]
-        return guard.value(beside.report) - self.plan.objectives.allowance - guard.value(trial.last.report)
 
     def _next_confirmation(self) -> TrialRecord | None:
         due = self._confirmation_due()
@@ -138,13 +150,13 @@ class Search:
         return self.record.begin("confirm", f"{trial.label} seed={seed}", config, repeats=trial.number)
 
     def _confirmation_due(self) -> tuple[TrialRecord, int] | None:
-        """The reference baseline and the winner are each trained again, with seeds that chose nothing.
+        """The trial to train again, and the fresh seed: first the reference baseline, then the winner.
 
-        The baseline first: that need not wait for the winner, and keeps slots at work that are done with the search.
+        The baseline does not wait for the winner, so it keeps slots busy while the last searched trials run.
         """
-        if not self._searched_out() or self.budget.limit(0) is not None:
+        if not self._search_complete() or self.budget.limit(0) is not None:
             return None
-        winner = None if self._open("baseline", "search") else self.outcome.choose()
+        winner = None if self._running("baseline", "search") else self.outcome.choose()
         done = {(trial.repeats, trial.config["seed"]) for trial in self.record.trials("confirm")}
         for trial in (self.outcome.reference(), winner.trial if winner is not None else None):
             for seed in range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm):
@@ -152,60 +164,53 @@ class Search:
                     return trial, seed
         return None
 
-    def _searched_out(self) -> bool:
-        return self.record.count("search") >= self.plan.trials or self.record.search_stopped is not None
+    def _config(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")
 
-    def _close_if_it_is_time(self) -> None:
-        if self._searched_out():
+    # When the search ends.
+
+    def _search_complete(self) -> bool:
+        return self.record.proposals >= self.plan.trials or self.record.search_stopped is not None
+
+    def _stop_search_if_due(self) -> None:
+        if self._search_complete():
             return
-        reason = self.budget.stagnant()
-        if reason is None and not self._searching():  # else what those do not need may do for another
-            limit = self._limit_to_another()
-            reason = limit and f"of the sweep's {limit} too little is left for another trial"
+        idle = self.budget.idle_epochs()
+        reason = None if idle is None else f"no better front for {idle} epochs"
+        if reason is None and not self._running("search"):  # a running trial may leave epochs for another one
+            limit = self._limit_to_another_trial()
+            reason = f"the limit of {limit} leaves no room for another trial" if limit else None
         if reason is not None:
             self.record.stop_search(reason)
 
-    def _limit_to_another(self) -> str | None:
-        """What leaves no room for another searched trial, should it and all that are open get to their end."""
-        to_come = sum(trial.epochs_left for trial in self._searching())
-        return self.budget.limit(to_come + self._reserved() + self.full - 1)
+    def _limit_to_another_trial(self) -> Limit | None:
+        """The limit that leaves no room for another searched trial, if all running ones reach their full budget."""
+        to_come = sum(trial.epochs_left for trial in self._running("search"))
+        return self.budget.limit(to_come + self._reserved() + self.full_budget - 1)
 
     def _reserved(self) -> int:
-        """Epochs still to come of baselines and confirming runs: the search leaves them, so that they have theirs."""
+        """Epochs reserved for unfinished baselines and confirmation runs."""
         baselines = {trial.label: trial for trial in self.record.trials("baseline")}
-        due = self._epochs_confirming - sum(trial.epoch for trial in self.record.trials("confirm"))
+        due = self._reserved_for_confirmation()
         for label in self.space.baselines:
             if label not in baselines:
-                due += self.full
+                due += self.full_budget
             elif not baselines[label].state.is_finished():
                 due += baselines[label].epochs_left
         return due
 
-    def _searching(self) -> list[TrialRecord]:
-        open_trials = (self.record[number] for number in self.record.running)
-        return [trial for trial in open_trials if trial.role == "search"]
+    def _reserved_for_confirmation(self) -> int:
+        """The reference keeps the confirmation runs that it has; a winner to come will need all of its own."""
+        reference = self.outcome.reference()
+        runs = [trial for trial in self.record.trials("confirm") if reference and trial.repeats == reference.number]
+        return self.plan.confirmation_runs * self.full_budget - sum(trial.epoch for trial in runs)
 
-    @property
-    def _epochs_confirming(self) -> int:
-        return self.plan.confirming * self.full
+    def _running(self, *roles: Role) -> list[TrialRecord]:
+        """The trials of these roles (default: all) that have begun and not ended."""
+        trials = (self.record[number] for number in self.record.running)
+        return [trial for trial in trials if not roles or trial.role in roles]
 
-    def _open(self, *roles: Any) -> bool:
-        return any(not roles or self.record[number].role in roles for number in self.record.running)
-
-    def _config(self, params: dict[str, Any]) -> dict[str, Any]:
-        return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")
-
-    def record_epoch(self, number: int, result: EpochResult) -> bool:
-        """Record an epoch. Whether the trial goes on: not at its full budget, a rung it falls from, or an interrupt."""
-        self.record.add_epoch(number, result, self.budget.seconds)
-        self._note(self.record[number], result)
-        return self._goes_on(number) and not self.stop_requested
-
-    def record_end(self, number: int, error: str | None = None) -> None:
-        """Record a trial's end: as `record_epoch` decided, or FAIL with `error`. An interrupted trial stays RUNNING."""
-        end = self.pending_ends.pop(number, None) if error is None else (TrialState.FAIL, error)
-        if end is not None:
-            self.record.end(number, *end, self.budget.seconds)
+    # Whether a trial continues.
 
     def _goes_on(self, number: int) -> bool:
         end = self._end(self.record[number])
@@ -214,7 +219,7 @@ class Search:
         return end is None
 
     def _end(self, trial: TrialRecord) -> End | None:
-        """How the trial ends after its last epoch; None: it goes on."""
+        """How the trial ends after its last epoch; None: it continues."""
         if not self._measurable(trial.last):
             return TrialState.FAIL, f"the objectives are not finite after epoch {trial.epoch}"
         if trial.epochs_left <= 0:
@@ -224,32 +229,23 @@ class Search:
         elif trial.epoch in self.plan.rungs and not self._survives(trial):
             return TrialState.PRUNED, f"not among the best {self.plan.keep:.0%} at epoch {trial.epoch}"
         else:
-            limit = self.budget.limit(len(self._searching()) - 1 + self._reserved())
-        return None if limit is None else (TrialState.PRUNED, f"the sweep's {limit} are spent")
+            limit = self.budget.limit(len(self._running("search")) - 1 + self._reserved())
+        return None if limit is None else (TrialState.PRUNED, f"the sweep reached its limit of {limit}")
 
-    def _note(self, trial: TrialRecord, result: EpochResult) -> None:
+    def _note_rung(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
             lead, guard = self.plan.objectives.early_pair
             self.at_rungs[result.epoch][trial.number] = lead.value(result.report), guard.value(result.report)
 
     def _survives(self, trial: TrialRecord) -> bool:
-        """Beside the searched trials that got as far before it, whenever this is asked; see `rungs`."""
-        there = self.at_rungs[trial.epoch]
-        index = list(there).index(trial.number)
+        """Whether the trial survives its rung, compared with the trials that arrived before it; see `rungs.py`."""
+        arrived = self.at_rungs[trial.epoch]
+        index = list(arrived).index(trial.number)
         maximize = [measure.maximize for measure in self.plan.objectives.early_pair]
-        return goes_on(list(there.values())[: index + 1], index, self.plan.keep, maximize)
+        return goes_on(list(arrived.values())[: index + 1], index, self.plan.keep, maximize)
 
     def _measurable(self, result: EpochResult) -> bool:
         try:
             return bool(np.isfinite(self.plan.objectives.values(result.report)).all())
-        except ValueError:  # no class has an IoU at all
+        except ValueError:  # no class has an IoU
             return False
-
-
-def describe(params: dict[str, Any]) -> str:
-    """A configuration in a few words, such as `class_tilt t=1.2 lr=0.05`."""
-    parts = []
-    for name, value in params.items():
-        text = f"{value:.3g}" if isinstance(value, float) else str(value)
-        parts.append(text if name == "loss" else f"{name}={text}")
-    return " ".join(parts)

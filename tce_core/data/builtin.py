@@ -13,7 +13,7 @@ def built_in_path() -> Path:
     return Path("data", BUILT_IN)
 
 
-def resolve_dataset(name: str) -> Dataset:
+def resolve_dataset(name: str | Path) -> Dataset:
     """Open a data set by its name, and check that every class has a training pixel.
 
     Args:
@@ -23,7 +23,7 @@ def resolve_dataset(name: str) -> Dataset:
     Raises:
         UserError: there is no such folder, it is not a data set, or a class has no training pixel.
     """
-    path = Path(name) if name != BUILT_IN or Path(name).is_dir() else built_in_path()
+    path = Path(name) if str(name) != BUILT_IN or Path(name).is_dir() else built_in_path()
     if path == built_in_path() and not path.exists():
         make_streets(path)
     data = open_dataset(path)

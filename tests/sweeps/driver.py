@@ -19,7 +19,7 @@ from sweeps.reporting.tracking import EXPERIMENT
 from sweeps.storage.record import Record
 from sweeps.strategy.search import Search
 from tce_core.data.streets.dataset import make_streets
-from tests.sweeps.test_sweep import SCRIPTS, SPACE, Command
+from tests.sweeps.commands import SCRIPTS, SPACE, Command
 
 faulty = [  # marks of every such test
     pytest.mark.timeout(3600),
@@ -168,7 +168,7 @@ class Place:
 def replayed(record):
     """The configurations that an unbroken sweep with one slot proposes, given what the trials came to."""
     search = Search(record)
-    seen = [search._observation(trial) for trial in record.trials("search")]
+    seen = search.observations.all()
     return [search.proposer.next(seen[:place]).params for place in range(len(seen))]
 
 

@@ -53,4 +53,4 @@ def reopened(search):
     """As after the program was killed: what is not in the SQLite file is gone."""
     store = copy.copy(search.record.store)
     store.backend = optuna.storages.get_storage(store.backend._backend)  # without what the old one remembers
-    return Search(Record(store, optuna.load_study(study_name=search.plan.name, storage=store.backend)))
+    return Search.resume(Record(store, optuna.load_study(study_name=search.plan.name, storage=store.backend)))

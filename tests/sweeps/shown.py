@@ -60,7 +60,7 @@ class Sweep:
         self.listener = listener
 
     def tracking(self, uri, **settings):
-        return Tracking(self.record, self.outcome, NAMES, uri, **settings)
+        return Tracking(self.outcome, NAMES, uri, **settings)
 
     def begin(self, role, label, params=None, repeats=None):
         config = TrialConfig(**{**(params or {}), "epochs": EPOCHS, "crop": (32, 48)}).model_dump(mode="json")

@@ -12,10 +12,13 @@ import optuna
 import pytest
 import yaml
 
-from sweeps import export, run, train
+from sweeps import __main__ as entry
+from sweeps import export, listing, run, sweep, tracking, train
 from sweeps.cli import run_command
-from sweeps.reporting import tracking
+from sweeps.reporting.export_file import FORMAT, read_export, write_export
 from sweeps.storage.record import Record
+from sweeps.strategy.options import SweepOptions
+from sweeps.strategy.planning import plan_of
 from tce_core.config import TrialConfig
 from tce_core.data.schema import ClassInfo
 from tce_core.data.streets.dataset import make_streets
@@ -35,8 +38,8 @@ def streets(tmp_path_factory):
 def storage(tmp_path_factory, streets):
     """An SQLite file that holds a sweep named `taken`, without trials, and a study of somebody else's."""
     path = tmp_path_factory.mktemp("optuna") / "sweeps.db"
-    options = run.parser().parse_args(["--name", "taken", "--dataset", str(streets.path)])
-    Record.create(f"sqlite:///{path}", run.plan_of(options, streets))
+    options = SweepOptions(name="taken", dataset=streets.path)
+    Record.create(f"sqlite:///{path}", plan_of(options, streets))
     optuna.create_study(storage=f"sqlite:///{path}", study_name="foreign")
     return path
 
@@ -45,7 +48,7 @@ def storage(tmp_path_factory, streets):
 def folder(tmp_path, monkeypatch, streets):
     """An empty working directory but for a small data set and the files that some of the inputs name."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr(run, "cluster")  # what is refused must not get as far as starting Ray
+    monkeypatch.delattr(sweep, "ray_for")  # what is refused must not get as far as starting Ray
     (tmp_path / "tiny").symlink_to(streets.path)
     (tmp_path / "misspelt.yaml").write_text("space: {}\nsearch: {trails: 3}\n")
     (tmp_path / "reversed.yaml").write_text("space: {t: {low: 3, high: 2}}\n")
@@ -67,7 +70,7 @@ def two_classes(folder):
 def exported(streets, **changes):
     """What `export.py` writes, as far as `train.py` needs it; `changes` replace sections."""
     return {
-        "format": export.FORMAT,
+        "format": FORMAT,
         "dataset": {"fingerprint": streets.fingerprint, "classes": list(streets.class_names)},
         "workers": {"number": 1, "cpus_each": 1, "gpus_each": 0.0},
         "trial": TrialConfig(encoder="tu-mobilenetv3_small_050", crop=(32, 48)).model_dump(mode="json"),
@@ -80,7 +83,7 @@ def refusal(main, arguments, capsys):
     """The one line on stderr with which a command refuses; nothing may have come or gone in the working directory."""
     before = sorted(Path().rglob("*"))
     try:
-        code = run_command(lambda _: main(arguments))
+        code = run_command(main, arguments)
     except SystemExit as exit:  # from argparse
         code = exit.code
     printed = capsys.readouterr()
@@ -154,10 +157,12 @@ def one_line(stderr):
         (["--name", "x" * 65], "x" * 65),
         (["--resume"], "sqlite:///sweeps.db holds no sweep yet"),
         (["--resume", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
-        (["--resume", "gone", "--max-hours", "2"], "--max-hours: a sweep that is resumed goes on as its record says"),
-        (["--resume", "gone", "--seed", "1", "--no-halving"], "--seed, --no-halving: "),
+        (["--resume", "gone", "--confirm", "2"], "--confirm: a resumed sweep continues as its record says"),
+        (["--resume", "gone", "--seed", "1", "--no-halving"], "--seed, --rungs/--no-halving: "),
         (["--resume", "one", "--name", "other"], "--name: "),
-        (["--keep", "0.5", "--no-halving"], "--keep says who goes on at a rung"),
+        (["--keep", "0.5", "--no-halving"], "--keep is the share that continues at a rung"),
+        (["--resume", "gone", "--max-hours", "2", "--trials", "9", "--retry-failed"], "no sweep 'gone'"),
+        (["--retry-failed"], "--retry-failed: give --resume NAME, too"),
         (["--resume", "../x"], "--resume ../x"),
         (["--resume", "/abs"], "--resume /abs"),
         (["--resume", "--name", "gone"], "no sweep 'gone' in sqlite:///sweeps.db"),
@@ -273,12 +278,14 @@ def test_exporting_refuses_bad_input(folder, storage, capsys, arguments, named):
     assert named in refusal(export.main, arguments, capsys)
 
 
-def test_a_place_that_cannot_be_written_is_named_and_nothing_half_written_stays(folder):
+def test_a_place_that_cannot_be_written_is_named_and_nothing_half_written_stays(folder, streets):
+    Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
+    content = read_export(Path("best.yaml"))
     Path("file").touch()
     before = sorted(Path().rglob("*"))
     for path in (".", "tiny", "file/best.yaml"):
         with pytest.raises(UserError, match=f"^{re.escape(path)}: "):
-            export.write_yaml(Path(path), {"a": 1})
+            write_export(Path(path), content)
     assert sorted(Path().rglob("*")) == before
 
 
@@ -291,11 +298,12 @@ def test_tracking_refuses_an_unknown_sweep(folder, capsys):
 FLAGS = {
     run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --warm-start --trials --epochs
         --confirm --seed --rungs --no-halving --keep --patience --max-epochs --max-hours --workers-per-trial
-        --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --storage --tracking-uri
-        --dry-run""",
+        --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --retry-failed --storage
+        --tracking-uri --dry-run""",
     train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
     export.main: "--help --objective --out --all --storage",
     tracking.main: "--help --storage --tracking-uri",
+    listing.main: "--help --storage",
 }
 
 
@@ -352,13 +360,51 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
     assert (ended.returncode, ended.stderr) == (0, "")
     for part in ("tiny-1", "worst_iou", "16 train, 8 val images, 10 classes", "5 searched", "one step", '"epochs":3'):
         assert part in ended.stdout
-    assert "after epochs 2 the best 25% go on" in ended.stdout
+    assert "after epochs 2 the best 25% continue" in ended.stdout
     assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 def test_a_disk_that_takes_no_more_is_said_in_one_line_and_a_bug_keeps_its_traceback(capsys):
-    assert run_command(lambda _: Path("/dev/full").write_text("x")) == 2
+    assert run_command(lambda _: Path("/dev/full").write_text("x")) == 75
     assert capsys.readouterr().err == "error: a file: No space left on device\n"
     with pytest.raises(FileNotFoundError):
         run_command(lambda _: len(Path("/nowhere").read_text()))
+
+
+# tilted-sweeps
+
+
+def test_the_entry_point_lists_its_commands_and_passes_their_arguments_on(folder, capsys):
+    for arguments in (["--help"], ["-h"], []):
+        assert entry.main(arguments) == 0
+        shown = re.findall(r"^  ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE)
+        assert shown == list(entry.COMMANDS) == ["run", "train", "export", "list", "track", "convert"]
+    assert entry.main(["sing"]) == 2
+    assert "unknown command 'sing'; the commands are run, train" in one_line(capsys.readouterr().err)
+    assert entry.main(["export", "gone"]) == 2
+    assert "no sweep 'gone'" in one_line(capsys.readouterr().err)
+    assert entry.main(["list"]) == 0
+    assert capsys.readouterr().out == "sqlite:///sweeps.db holds no sweep yet.\n"
+    assert entry.main(["convert", "streets", "tiny"]) == 2
+    assert "exists already" in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["run", "train", "export", "list", "track", "convert"])
+def test_a_command_of_the_entry_point_names_itself(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        entry.main([command, "--help"])
+    assert exit.value.code == 0
+    assert f"usage: tilted-sweeps {command} " in capsys.readouterr().out
+
+
+def test_help_needs_neither_torch_nor_ray_nor_mlflow():
+    """They take many seconds to import."""
+    code = (
+        "import sys; from sweeps.__main__ import main\n"
+        "try: main(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print({'torch', 'ray', 'mlflow', 'matplotlib'} & set(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "set()"

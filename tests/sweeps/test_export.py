@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sweeps.export import main as export
-from sweeps.export import read_export
+from sweeps.reporting.export_file import read_export
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
@@ -30,6 +30,6 @@ def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
     paths = sorted((tmp_path / "runs").rglob("*.yaml"))
     assert [path.name for path in paths] == ["best.yaml", f"trial-{complete:05d}.yaml"]
     for path in paths:
-        saved, config = read_export(path)
-        assert (saved["sweep"]["trial"], config.t) == (complete, 1.0)
-        assert saved["measured"]["epochs"] == saved["trial"]["epochs"] == EPOCHS
+        saved = read_export(path)
+        assert (saved.sweep.trial, saved.trial.t) == (complete, 1.0)
+        assert saved.measured.epochs == saved.trial.epochs == EPOCHS

@@ -50,7 +50,7 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
     assert listening(first.members()) == []
 
     second = place.resume()
-    refused = second.ended(code=2)
+    refused = second.ended(code=75)
     assert f"sweep 'a' is being run by process {first.process.pid} on " in refused
     assert len(refused.splitlines()) == 1
 

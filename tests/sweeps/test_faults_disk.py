@@ -89,7 +89,7 @@ def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(pl
     sweep = place.sweep(TWO, "--epochs", 6, "--confirm", 0, "--no-halving", prefix=runs.prefix)
     sweep.until(lambda: place.epochs() >= 2)
     runs.fill()
-    text = sweep.ended(code=2)
+    text = sweep.ended(code=75)
     assert "error: " in text.splitlines()[-1]
     assert "trial-0000" in text.splitlines()[-1]
     assert "the checkpoint cannot be written: No space left on device" in text.splitlines()[-1]
@@ -121,7 +121,7 @@ def test_a_disk_that_is_full_for_the_study_ends_the_sweep_and_costs_nothing(plac
 
     sweep.until(lambda: look() >= 2)
     study.fill()
-    last = sweep.ended(code=2).splitlines()[-1]
+    last = sweep.ended(code=75).splitlines()[-1]
     assert last.startswith("error: --storage sqlite:///study/sweeps.db: database or disk is full; what was recorded")
 
     study.free()
@@ -164,7 +164,7 @@ def test_a_store_that_is_locked_or_gone_is_waited_for_and_then_named(place):
     sweep.until(lambda: place.epochs() >= known + 2)
     with locked(store):
         began = time.monotonic()
-        last = sweep.ended(code=2).splitlines()[-1]
+        last = sweep.ended(code=75).splitlines()[-1]
         assert time.monotonic() - began > 6
     assert last == "error: --storage sqlite:///sweeps.db: database is locked, for 6 s"
     before = place.record().trials()
@@ -174,7 +174,7 @@ def test_a_store_that_is_locked_or_gone_is_waited_for_and_then_named(place):
     known = place.epochs()
     sweep.until(lambda: place.epochs() > known)
     store.rename(place.folder / "elsewhere.db")
-    last = sweep.ended(code=2).splitlines()[-1]
+    last = sweep.ended(code=75).splitlines()[-1]
     assert last == ("error: --storage sqlite:///sweeps.db: sweeps.db is gone, or another file is in its place, for 6 s")
     assert not store.exists()
     (place.folder / "elsewhere.db").rename(store)
@@ -195,7 +195,7 @@ def begun(place, name="a"):
 def test_a_store_that_stays_locked_is_named_when_a_sweep_is_resumed(place):
     begun(place)
     with locked(place.folder / "sweeps.db"):
-        text = place.resume(env={"TILTED_SWEEPS_STORE_WAIT": "1"}).ended(code=2)
+        text = place.resume(env={"TILTED_SWEEPS_STORE_WAIT": "1"}).ended(code=75)
     assert text == "error: --storage sqlite:///sweeps.db: database is locked, for 1 s\n"
 
 

@@ -28,7 +28,7 @@ start_ray(None)
 group = WorkerGroup(GroupSettings(data, folder, folder + "/ray", 2, 1, 0.0, retries=10))
 for trial in (0, 1):
     for epoch in range(1, config["epochs"] + 1):
-        print(json.dumps({"trial": trial, "epoch": epoch, **group.advance(trial, config, epoch)}), flush=True)
+        print(json.dumps({"trial": trial, "epoch": epoch, **group.advance(trial, config, epoch).as_dict()}), flush=True)
 group.close()
 ray.shutdown()
 """
@@ -36,7 +36,7 @@ HUNDRED = """
 import json, os, sys, time
 import ray
 from ray import tune
-import sweeps.execution.ray_cluster, sweeps.run, sweeps.execution.slot, sweeps.sweep
+import sweeps.execution.slot, sweeps.execution.tune, sweeps.run
 from sweeps.cli import run_command
 from tce_core.results import EpochResult
 
@@ -52,7 +52,7 @@ class Instant(sweeps.execution.slot.Slot):
         pass
 
 dashboard = sys.argv.pop() == "dashboard"
-start, until_done = ray.init, sweeps.sweep.tune_until_done
+start, until_done = ray.init, sweeps.execution.tune.tune_until_done
 
 def init(**settings):
     return start(**{**settings, "include_dashboard": dashboard})
@@ -71,7 +71,7 @@ def counted(*arguments):
     print("left over " + json.dumps({"alive": alive, "held": held}))
 
 ray.init = init
-sweeps.sweep.tune_until_done = counted
+sweeps.execution.tune.tune_until_done = counted
 sys.exit(run_command(sweeps.run.main))
 """
 
@@ -155,7 +155,8 @@ def test_what_fails_a_trial_harms_no_other_and_mlflow_that_was_never_there_is_ca
     front = Outcome(record, record.plan.objectives).front()
     assert front
     assert {trial.number for trial in front} <= {0, 5}
-    told = [Search(record)._observation(trial) for trial in trials]
+    observations = Search(record).observations
+    told = [observations.of_trial(trial) for trial in trials]
     assert [(one.failed, one.values is None) for one in told] == [(t.state == TrialState.FAIL,) * 2 for t in trials]
 
     place.catch_up()
@@ -187,7 +188,7 @@ def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
     record = place.completely_recorded(planned=2)
     assert [trial.state for trial in record.trials()] == [TrialState.FAIL] * 2
     assert Outcome(record, record.plan.objectives).front() == []
-    assert all(Search(record)._observation(trial).values is None for trial in record.trials())
+    assert all(one.values is None for one in Search(record).observations.all())
     place.completely_shown(record)
 
 

@@ -4,10 +4,7 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import safetensors
@@ -16,7 +13,6 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-from sweeps import run
 from sweeps.reporting.tracking import EXPERIMENT
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
@@ -29,16 +25,12 @@ from tce_core.evaluation import evaluate
 from tce_core.fairness import fairness_report
 from tce_core.model import build_model
 from tce_core.results import EpochResult
+from tests.sweeps.commands import SCRIPTS, SPACE, Command
 
 pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(sys.platform == "win32", reason="sessions and SIGKILL are POSIX"),
 ]
-SCRIPTS = Path(run.__file__).parent
-SPACE = """
-trial: {encoder: tu-mobilenetv3_small_050, decoder_channels: 16, crop: [32, 48], steps_per_epoch: 2, precision: fp32}
-search: {sampler: grid}
-"""
 DIVERGING = (
     SPACE
     + """
@@ -59,8 +51,8 @@ from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 start_ray(None)
 group = WorkerGroup(GroupSettings(data, folder, folder + "/ray", 1, 1, 0.0, retries=2))
-print(json.dumps(group.advance(0, config, config["epochs"])), flush=True)
-print(json.dumps(group.advance(1, config, 1)), flush=True)
+print(json.dumps(group.advance(0, config, config["epochs"]).as_dict()), flush=True)
+print(json.dumps(group.advance(1, config, 1).as_dict()), flush=True)
 group.close()
 ray.shutdown()
 """
@@ -73,69 +65,10 @@ data, folder, config = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 start_ray(None)
 for dataset, storage in (("no/such/data", folder + "/ray"), (data, folder + "/file/ray")):
     group = WorkerGroup(GroupSettings(dataset, folder, storage, 1, 1, 0.0))
-    print(json.dumps(group.advance(0, config, 1)), flush=True)
+    print(json.dumps(group.advance(0, config, 1).as_dict()), flush=True)
     group.close()
 ray.shutdown()
 """
-
-
-class Command:
-    """A running command in a POSIX session of its own, which all Ray processes that it starts belong to."""
-
-    def __init__(self, folder, *arguments):
-        self.output = folder / "output.txt"
-        with self.output.open("a") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
-                cwd=folder,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-    def members(self, title=""):
-        """The session's living processes whose command line begins with `title`, by their ids."""
-        listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
-        rows = (line.split(None, 2) for line in listed.splitlines())
-        found = [int(row[0]) for row in rows if row[1][0] != "Z" and len(row) == 3 and row[2].startswith(title)]
-        return [pid for pid in found if self._session(pid) == self.process.pid]
-
-    def workers(self):
-        return self.members("ray::RayTrainWorker")
-
-    def until(self, condition):
-        """Wait for a true value of `condition()` and return it; the command's end is a failure."""
-        while not (value := condition()):
-            assert self.process.poll() is None, self.text()
-            time.sleep(0.1)
-        return value
-
-    def finish(self):
-        """Wait for the end; it must be a good one, and leave no process behind."""
-        assert self.process.wait() == 0, self.text()
-        deadline = time.monotonic() + 60
-        while self.members() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert self.members() == []
-        return self.text()
-
-    def kill(self):
-        """SIGKILL for the command first, then for whatever it started."""
-        while members := [self.process.pid, *self.members()] if self.process.poll() is None else self.members():
-            for pid in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
-
-    def text(self):
-        return self.output.read_text(encoding="utf-8")
-
-    @staticmethod
-    def _session(pid):
-        try:
-            return os.getsid(pid)
-        except ProcessLookupError:
-            return None
 
 
 @pytest.fixture

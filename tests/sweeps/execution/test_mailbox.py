@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sweeps.execution.mailbox import STOP, Mailbox, Order
+from sweeps.execution.mailbox import STOP, Answer, Mailbox, Order
 
 
 def order(serial, trial=0, epoch=1):
@@ -30,8 +30,8 @@ def test_an_order_reaches_the_worker_and_its_answer_the_slot():
         assert taken == order(1)
         await settle()
         assert not asked.done()
-        await box.reply(1, {"result": "done"})
-        assert await asked == {"result": "done"}
+        await box.reply(1, Answer(result="done"))
+        assert await asked == Answer(result="done")
 
     run(scenario())
 
@@ -45,7 +45,7 @@ def test_a_worker_may_come_before_the_order():
         assert not waiting.done()
         asked = asyncio.create_task(box.ask(order(1)))
         assert await waiting == order(1)
-        await box.reply(1, {"result": "done"})
+        await box.reply(1, Answer(result="done"))
         await asked
 
     run(scenario())
@@ -104,8 +104,8 @@ def test_the_group_that_replaces_a_lost_one_finds_its_order():
         for _ in range(2):
             await box.join()
             assert await box.take(0) == order(1)
-        await box.reply(1, {"result": "done"})
-        assert await asked == {"result": "done"}
+        await box.reply(1, Answer(result="done"))
+        assert await asked == Answer(result="done")
 
     run(scenario())
 
@@ -124,12 +124,12 @@ def test_an_order_that_costs_more_groups_than_allowed_is_answered_with_an_error(
         await box.take(0)
         await box.join()
         answer = await asked
-        assert answer == {"error": f"its workers died {retries + 1} times in epoch 7"}
+        assert answer == Answer(error=f"its workers died {retries + 1} times in epoch 7")
         # The group that brought the bad news is ready for the next trial, which starts with a clean slate.
         following = asyncio.create_task(box.ask(order(2, trial=1)))
         assert await box.take(0) == order(2, trial=1)
-        await box.reply(2, {"result": "fine"})
-        assert await following == {"result": "fine"}
+        await box.reply(2, Answer(result="fine"))
+        assert await following == Answer(result="fine")
         assert box.groups_lost == 0
 
     run(scenario())
@@ -160,8 +160,8 @@ def test_a_group_that_never_took_the_order_is_not_counted():
         await settle()
         await box.join()
         assert await box.take(0) == order(1)
-        await box.reply(1, {"result": "done"})
-        assert await asked == {"result": "done"}
+        await box.reply(1, Answer(result="done"))
+        assert await asked == Answer(result="done")
         await box.join()
 
     run(scenario())
@@ -174,15 +174,15 @@ def test_a_late_or_second_reply_is_dropped():
         await box.take(0)
         await box.join()  # given up
         assert "error" in await first
-        await box.reply(1, {"result": "late"})
+        await box.reply(1, Answer(result="late"))
         second = asyncio.create_task(box.ask(order(2)))
         await box.take(1)
-        await box.reply(1, {"result": "very late"})
+        await box.reply(1, Answer(result="very late"))
         await settle()
         assert not second.done()
-        await box.reply(2, {"result": "right"})
-        await box.reply(2, {"result": "again"})
-        assert await second == {"result": "right"}
+        await box.reply(2, Answer(result="right"))
+        await box.reply(2, Answer(result="again"))
+        assert await second == Answer(result="right")
 
     run(scenario())
 

@@ -88,6 +88,7 @@ def test_class_names_make_metric_names_that_are_allowed_and_distinct():
         "iou/a_b_3",
         "iou/_",
     ]
+    assert metric_keys(["a b", "a/b", "a_b_0"]) == ["iou/a_b_0", "iou/a_b_1", "iou/a_b_0_2"]
 
 
 def test_pareto_and_recommended_are_searchable_and_follow_the_front(uri, storage):
@@ -173,7 +174,7 @@ def test_progress_follows_the_epochs_spent_and_not_the_clock(uri, storage, tmp_p
             changed = store.execute("update trials set datetime_complete = ? where number = ?", (time_, number))
             assert changed.rowcount == 1
     record = Record.load(storage, "streets-1")
-    Tracking(record, Outcome(record, record.plan.objectives), NAMES, uri).sync()
+    Tracking(Outcome(record, record.plan.objectives), NAMES, uri).sync()
     ended = [[values[2]], [values[2], values[0]], [values[2], values[0], values[1]]]
     steps = history(uri, parent(uri), "hypervolume")
     assert [step for step, _, _ in steps] == [1, 2, 3]

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from sweeps.reporting.terminal import ProgressDisplay, spending, summary
+from sweeps.reporting.terminal import ProgressDisplay, spending, summary, verdict
 from tests.sweeps.searching import ALONE, EPOCHS, result, train
 
 NAMES = ("road", "rider", "wall", "pole")
@@ -70,15 +70,42 @@ def test_brackets_in_names_are_text_and_not_markup(begin):
         "1 baseline [red]c failed: no file [/tmp/x] [red]y"
     ]
     screen = Screen()
-    summary(search, ["[/road]"] * 4, screen.console)
+    summary(search.outcome, ["[/road]"] * 4, screen.console)
     assert "0 a [/b] 0.500 0.100 [/road] 0.267 4 recommended" in screen.lines
+
+
+@pytest.mark.parametrize(
+    ("winner_again", "basis", "gain"),
+    [
+        (((0.5, 0.2), (0.5, 0.3)), "mean over 2 fresh seeds", "+0.150"),  # (.2 + .3) / 2 - (.08 + .12) / 2
+        (((0.5, 0.2), None), "mean over 1 fresh seed", "+0.120"),  # the seed that both have: .2 - .08
+        ((None, None), "one seed, also used for the choice", "+0.300"),
+    ],
+)
+def test_the_verdict_compares_seeds_that_both_have(begin, winner_again, basis, gain):
+    """A winner is partly lucky: its first value is not compared with the baseline's mean over fresh seeds."""
+    search = begin(trials=1, confirm=2)
+    mcce = train(search, search.next(), (0.5, 0.1))
+    train(search, search.next(), (0.5, 0.05))
+    winner = train(search, search.next(), (0.5, 0.4))
+    for measures in ((0.5, 0.08), (0.5, 0.12)):
+        assert train(search, search.next(), measures).repeats == mcce.number
+    for measures in winner_again:
+        again = search.next()
+        assert again.repeats == winner.number
+        if measures is None:
+            search.record_end(again.number, "its workers died")
+        else:
+            train(search, again, measures)
+    said = verdict(search.outcome.choose(), search.outcome)
+    assert said.startswith(f"Compared with mcce ({basis}): worst-class IoU {gain}, mIoU ")
 
 
 def test_spending_is_compared_with_full_length_trials(begin):
     search = begin(space=ALONE, confirm=0, trials=4, rungs=(2,))
-    assert spending(search) == "Spent 0 epochs on 0 trials."
+    assert spending(search.record) == "Spent 0 epochs on 0 trials."
     train(search, search.next(), (0.5, 0.1))
-    assert spending(search) == (
+    assert spending(search.record) == (
         "Spent 4 epochs on 1 trials (0 stopped early): 100% of the 4 epochs that full-length trials need."
     )
     train(search, search.next(), (0.4, 0.05))
@@ -87,9 +114,9 @@ def test_spending_is_compared_with_full_length_trials(begin):
     search.record_end(failing.number, "diverged")
     search.record_end(search.next().number, "diverged at once")  # before its first epoch: not counted
     text = "Spent 7 epochs on 3 trials (1 stopped early): 58% of the 12 epochs that full-length trials need."
-    assert spending(search) == text
+    assert spending(search.record) == text
     screen = Screen()
-    summary(search, NAMES, screen.console)
+    summary(search.outcome, NAMES, screen.console)
     assert screen.lines[-1] == text
 
 
@@ -97,9 +124,9 @@ def test_spending_says_why_the_search_ended_early(begin):
     search = begin(space=ALONE, confirm=0, trials=9, max_epochs=9, rungs=(1,))
     while (trial := search.next()) is not None:
         train(search, trial, ((0.5, 0.4, 0.6)[trial.number], 0.1))
-    assert spending(search) == (
+    assert spending(search.record) == (
         "Spent 9 epochs on 3 trials (1 stopped early): 75% of the 12 epochs that full-length trials need. "
-        "Ended early: of the sweep's 9 epochs too little is left for another trial."
+        "The search stopped early: the limit of 9 epochs leaves no room for another trial."
     )
 
 
@@ -108,7 +135,7 @@ def test_the_summary_says_the_epochs_of_each_point(begin):
     while (trial := search.next()) is not None:
         train(search, trial, (0.5, 0.3) if trial.role == "search" else (0.5, 0.1))
     screen = Screen()
-    summary(search, NAMES, screen.console)
+    summary(search.outcome, NAMES, screen.console)
     winner = search.outcome.choose().trial
     assert screen.lines[:3] == [
         "Pareto front: mIoU against worst-class IoU",

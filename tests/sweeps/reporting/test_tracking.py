@@ -23,7 +23,7 @@ def test_writing_again_changes_nothing(uri, storage):
     tracking.sync()
     sweep.tracking(uri).sync()
     again = Record.load(storage, "streets-1")
-    Tracking(again, Outcome(again, again.plan.objectives), NAMES, uri).sync()
+    Tracking(Outcome(again, again.plan.objectives), NAMES, uri).sync()
     assert rows(uri) == before
 
 

@@ -192,7 +192,7 @@ def test_a_full_disk_is_named_at_once_and_the_record_stays_as_it_was(record, fil
         deque(map(WRITES["epoch"], [record] * 99))  # until the last page is full, too
     assert str(caught.value) == (
         f"--storage sqlite:///{file}: database or disk is full; "
-        "what was recorded is kept, go on with --resume when there is space"
+        "what was recorded is kept, continue with --resume when there is space"
     )
     assert same(record)
     limit(record, 10**6)

@@ -236,13 +236,13 @@ def test_two_processes_on_one_study_are_noticed_before_they_write_into_each_othe
     one = Record.create(storage, PLAN)
     other = Record.load(storage, "first")
     other.begin("baseline", "mcce", CONFIG)
-    with pytest.raises(UserError, match="another process is at work on sweep 'first'"):
+    with pytest.raises(UserError, match="another process runs sweep 'first'"):
         one.begin("baseline", "focal", CONFIG)
     assert [trial.label for trial in Record.load(storage, "first").trials()] == ["mcce", "focal"]
     one, other = (Record.load(storage, "first") for _ in range(2))
     other.end(0, TrialState.FAIL, "why", 1.0)
     for write in (lambda: one.add_epoch(0, result(1), 1.0), lambda: one.end(0, TrialState.FAIL, "why not", 2.0)):
-        with pytest.raises(UserError, match="another process is at work on sweep 'first'"):
+        with pytest.raises(UserError, match="another process runs sweep 'first'"):
             write()
     assert (Record.load(storage, "first")[0].reason, Record.load(storage, "first")[0].epoch) == ("why", 0)
 

@@ -30,7 +30,7 @@ def test_no_trial_is_begun_that_could_not_be_trained_to_its_end(begin):
     assert search.epochs_expected == 11
     trials = run(search)
     assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("COMPLETE", 4)]
-    assert search.record.search_stopped == "of the sweep's 11 epochs too little is left for another trial"
+    assert search.record.search_stopped == "the limit of 11 epochs leaves no room for another trial"
     assert reopened(search).finished
 
 
@@ -51,7 +51,7 @@ def test_what_a_stopped_trial_leaves_is_for_another_though_a_slot_had_to_wait(be
 
 
 def test_the_search_leaves_the_confirming_runs_their_epochs(begin):
-    """Two baselines, and four confirming runs of 4 epochs: of 50 epochs the search may spend 26, six trials' worth."""
+    """Two baselines, and four confirmation runs of 4 epochs: the search may spend 26 of 50 epochs: six trials."""
     search = begin(trials=99, confirm=2, max_epochs=50)
     trials = run(search, lambda trial: (0.5, 0.3 if trial.role == "search" else 0.1))
     assert sum(trial.epoch for trial in trials if trial.role == "search") == 24
@@ -74,7 +74,7 @@ def test_the_search_leaves_a_slow_baseline_its_epochs(begin):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_no_more_epochs_than_allowed_are_spent_whoever_is_faster_and_whenever_it_is_killed(begin, seed):
-    """Random slots, budgets, speeds and results. Baselines and confirming runs always have their full length."""
+    """Random slots, budgets, speeds and results. Baselines and confirmation runs always have their full length."""
     rng = random.Random(seed)
     slots, most = rng.randint(1, 6), rng.randint(7, 12) * EPOCHS + rng.randint(0, 3)
     speeds = [rng.random() ** 3 for _ in range(99)]  # some trials are far slower than others
@@ -180,7 +180,7 @@ def test_no_trial_is_begun_that_would_not_end_within_the_hours(begin, clock):
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
     trials = run_by_the_clock(search, clock)
     assert [(trial.state.name, trial.ended.seconds) for trial in trials] == [("COMPLETE", 2400)]
-    assert search.record.search_stopped == "of the sweep's 1 hours too little is left for another trial"
+    assert search.record.search_stopped == "the limit of 1 hours leaves no room for another trial"
     assert reopened(search).finished
 
 
@@ -189,13 +189,13 @@ def test_a_trial_that_is_slower_than_those_before_is_stopped_where_the_hours_are
     run_by_the_clock(search, clock, trials=1)
     trials = run_by_the_clock(search, clock, seconds=2400)
     assert [(trial.state.name, trial.epoch) for trial in trials] == [("COMPLETE", 4), ("PRUNED", 2)]
-    assert trials[-1].reason == "the sweep's 2 hours are spent"
+    assert trials[-1].reason == "the sweep reached its limit of 2 hours"
     assert [trial.ended.seconds for trial in trials] == [2400, 7200]
     assert search.finished
 
 
 def test_the_search_leaves_the_confirming_runs_their_hours(begin, clock):
-    """Of 24 epochs of 10 minutes the last eight are the confirming runs'."""
+    """Of 24 epochs of 10 minutes the last eight are the confirmation runs'."""
     search = begin(space=ONE_BASELINE, trials=9, confirm=1, max_hours=4)
     run_by_the_clock(search, clock, trials=1)
     trials = run_by_the_clock(search, clock, measures=(0.5, 0.3))
@@ -261,7 +261,11 @@ def test_hours_count_that_went_into_a_trial_that_failed_before_its_first_epoch(b
 def test_baselines_begin_only_while_there_are_hours(begin, clock):
     search = begin(trials=9, confirm=1, max_hours=1)
     (trial,) = run_by_the_clock(search, clock, seconds=HOUR)
-    assert (trial.role, trial.state.name, trial.reason) == ("baseline", "PRUNED", "the sweep's 1 hours are spent")
+    assert (trial.role, trial.state.name, trial.reason) == (
+        "baseline",
+        "PRUNED",
+        "the sweep reached its limit of 1 hours",
+    )
     assert search.finished
     assert reopened(search).finished
 

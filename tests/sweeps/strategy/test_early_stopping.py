@@ -166,7 +166,7 @@ def test_what_is_not_finite_at_a_rung_takes_nobodys_place(begin):
 
 
 def test_of_a_stopped_trial_the_sampler_is_told_the_last_it_showed(halved):
-    search = Search(Record(halved.record.store, halved.record.study))
+    search = Search.resume(Record(halved.record.store, halved.record.study))
     search.plan = replace(search.plan, trials=len(CURVES) + 1)  # so that it asks once more
     for heard, (curve, stopped) in zip(told(search), CURVES, strict=True):
         assert heard.values == pytest.approx(curve[min(stopped or EPOCHS, len(curve)) - 1])

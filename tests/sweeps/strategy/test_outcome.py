@@ -82,8 +82,8 @@ def test_if_miou_leads_the_worst_class_is_the_guard(candidates):
 def test_the_objectives_may_differ_from_those_of_the_search(candidates):
     outcome = candidates((0.50, 0.10), (0.49, 0.30), (0.55, 0.095), objective="worst_iou", allowance=0.02)
     assert chosen(outcome) == 1
-    assert chosen(Outcome(outcome.record, Objectives.led_by("miou", 0.02))) == 2
-    by_spread = Outcome(outcome.record, Objectives.led_by("std_iou", 0.02))
+    assert chosen(Outcome(outcome.record, Objectives("miou", 0.02))) == 2
+    by_spread = Outcome(outcome.record, Objectives("std_iou", 0.02))
     assert chosen(by_spread) == 1
     assert by_spread.objectives.maximize == (True, False)
     assert {t.number for t in by_spread.front()} == {0, 1, 2}

@@ -4,14 +4,18 @@ import contextlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
 
-from sweeps import run
+from sweeps import run, sweep
 from sweeps.execution.preflight import preflight
+from sweeps.reporting.tracking import Tracking
+from sweeps.storage.folder import SweepFolder
 from sweeps.storage.record import Record
-from sweeps.strategy.planning import check_folder, check_name, latest, plan_of, resolve_name
+from sweeps.strategy.options import Runtime
+from sweeps.strategy.planning import check_name, latest, plan_of, resolve_name
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tests.sweeps.searching import TINY
@@ -35,7 +39,7 @@ def plan(data):
     """The plan of a command line: `plan("--seed", "3")`."""
 
     def make(*arguments):
-        return plan_of(run.parser().parse_args(["--dataset", str(data.path), *arguments]), data)
+        return plan_of(options(data, *arguments), data)
 
     return make
 
@@ -44,9 +48,15 @@ def plan(data):
 def mine(data, tables, tmp_path_factory):
     """An SQLite file that holds a sweep named `mine` of the default plan."""
     file = shutil.copy(tables, tmp_path_factory.mktemp("optuna") / "mine.db")
-    options = run.parser().parse_args(["--dataset", str(data.path)])
-    begun(f"sqlite:///{file}", plan_of(options, data), "mine")
+    begun(f"sqlite:///{file}", plan_of(options(data), data), "mine")
     return file
+
+
+def options(data, *arguments):
+    """The options of a command line, those that change nothing of the plan left out."""
+    given = vars(run.parser().parse_args(["--dataset", str(data.path), *arguments]))
+    given.pop("dry_run", None)
+    return run.options_of(given)
 
 
 def begun(storage, plan, name):
@@ -107,10 +117,10 @@ def test_the_rungs_are_chosen_or_come_of_the_budget(plan, arguments, wanted):
         (["--set", "search.keep=1.5"], "search.keep = 1.5"),
         (
             ["--max-epochs", "95"],
-            "--max-epochs 95: 3 baselines, 4 confirming runs and one searched configuration of 12 epochs need 96",
+            "--max-epochs 95: 3 baselines, 4 confirmation runs and one searched configuration of 12 epochs need 96",
         ),
         (["--max-epochs", "63", "--epochs", "8"], "need 64"),
-        (["--max-epochs", "47", "--confirm", "0"], "3 baselines, 0 confirming runs and one searched"),
+        (["--max-epochs", "47", "--confirm", "0"], "3 baselines, 0 confirmation runs and one searched"),
     ],
 )
 def test_a_budget_that_makes_no_sense_is_refused(plan, arguments, named):
@@ -122,7 +132,7 @@ def test_the_least_budget_is_enough(plan, tmp_path):
     (tmp_path / "own.yaml").write_text("space: {t: {low: 1, high: 2}}")
     own = "--space", str(tmp_path / "own.yaml"), "--epochs", "3", "--confirm", "0"
     assert plan(*own, "--max-epochs", "3").max_epochs == 3
-    assert "0 baselines, 0 confirming runs and one searched configuration of 3 epochs need 3" in refusal(
+    assert "0 baselines, 0 confirmation runs and one searched configuration of 3 epochs need 3" in refusal(
         plan, *own, "--max-epochs", "2"
     )
 
@@ -154,15 +164,15 @@ def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(pl
 
 
 def test_the_same_command_goes_on_with_a_sweep_that_has_not_ended_and_else_begins_another(plan, storage):
-    assert resolve_name(plan(), storage, "tiny") == ("tiny-1", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-1", None)
     record = begun(storage, plan(), "tiny-1")
-    name, found = resolve_name(plan(), storage, "tiny")
+    name, found = resolve_name(plan(), Runtime(storage=storage), "tiny")
     assert (name, found.plan) == ("tiny-1", record.plan)
     record.finish()
-    assert resolve_name(plan(), storage, "tiny") == ("tiny-2", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-2", None)
     begun(storage, plan(), "tiny-2")
-    assert resolve_name(plan(), storage, "tiny")[0] == "tiny-2"
-    assert resolve_name(plan(), storage, "other") == ("other-1", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny")[0] == "tiny-2"
+    assert resolve_name(plan(), Runtime(storage=storage), "other") == ("other-1", None)
 
 
 DIFFERENT = [
@@ -188,29 +198,29 @@ DIFFERENT = [
 def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(plan, storage, mine, arguments, differs):
     shutil.copy(mine, "sweeps.db")
     with pytest.raises(UserError) as caught:
-        resolve_name(plan("--name", "mine", *arguments), storage, "tiny")
+        resolve_name(plan("--name", "mine", *arguments), Runtime(storage=storage), "tiny")
     message = str(caught.value)
     assert message.startswith(f"sweep 'mine' in {storage} was begun with other settings: ")
     assert differs in message
-    assert message.endswith("; go on with --resume mine, or choose another --name")
+    assert message.endswith("; continue it with --resume mine, or choose another --name")
 
 
 def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
     begun(storage, plan(), "tiny-1")
     for arguments, _ in DIFFERENT[:3]:
-        assert resolve_name(plan(*arguments), storage, "tiny") == ("tiny-2", None)
+        assert resolve_name(plan(*arguments), Runtime(storage=storage), "tiny") == ("tiny-2", None)
     begun(storage, plan("--seed", "1"), "tiny-2")
-    name, record = resolve_name(plan(), storage, "tiny")
+    name, record = resolve_name(plan(), Runtime(storage=storage), "tiny")
     assert (name, record.plan.seed) == ("tiny-1", 0)  # though it is not the latest
     record.finish()
-    assert resolve_name(plan(), storage, "tiny") == ("tiny-3", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-3", None)
 
 
 def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage, command):
     for name in ("tiny-1", "mine"):
         Path("runs", name, "checkpoints").mkdir(parents=True)
         Path("runs", name, "checkpoints", "trial-00000.pt").touch()
-    assert resolve_name(plan(), storage, "tiny") == ("tiny-2", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-2", None)
     with pytest.raises(UserError, match=r"runs/mine holds checkpoints of a sweep that is not in sqlite:///sweeps\.db"):
         command("--name", "mine")
     assert Path("runs", "mine", "checkpoints", "trial-00000.pt").exists()
@@ -220,35 +230,35 @@ def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage,
 @pytest.mark.parametrize("arguments", [["--concurrent", "2"], ["--tracking-uri", "sqlite:///x.db"], ["--dry-run"]])
 def test_where_a_sweep_runs_is_no_part_of_its_plan(plan, storage, mine, arguments):
     shutil.copy(mine, "sweeps.db")
-    assert resolve_name(plan("--name", "mine", *arguments), storage, "tiny")[1] is not None
+    assert resolve_name(plan("--name", "mine", *arguments), Runtime(storage=storage), "tiny")[1] is not None
 
 
 def test_the_data_are_part_of_the_plan_and_versions_are_not(plan, storage):
     begun(storage, replace(plan(), versions={"torch": "1.0"}), "tiny-1")
-    assert resolve_name(plan(), storage, "tiny")[1] is not None
-    assert resolve_name(replace(plan(), fingerprint="another"), storage, "tiny") == ("tiny-2", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny")[1] is not None
+    assert resolve_name(replace(plan(), fingerprint="another"), Runtime(storage=storage), "tiny") == ("tiny-2", None)
 
 
 def test_a_name_is_taken_up_with_the_same_plan_and_free_if_nobody_has_it(plan, storage):
-    assert resolve_name(plan("--name", "mine"), storage, "tiny") == ("mine", None)
+    assert resolve_name(plan("--name", "mine"), Runtime(storage=storage), "tiny") == ("mine", None)
     record = begun(storage, plan(), "mine")
     for _ in range(2):
-        name, found = resolve_name(plan("--name", "mine"), storage, "tiny")
+        name, found = resolve_name(plan("--name", "mine"), Runtime(storage=storage), "tiny")
         assert (name, found.plan) == ("mine", record.plan)
         record.finish()  # its report is shown again
 
 
 def test_a_sweep_that_was_killed_as_it_began_is_begun_again(plan, storage):
     optuna.create_study(storage=storage, study_name="tiny-1", directions=["maximize"] * 2)
-    assert resolve_name(plan(), storage, "tiny") == ("tiny-1", None)
-    assert resolve_name(plan("--name", "tiny-1"), storage, "tiny") == ("tiny-1", None)
+    assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-1", None)
+    assert resolve_name(plan("--name", "tiny-1"), Runtime(storage=storage), "tiny") == ("tiny-1", None)
     assert begun(storage, plan(), "tiny-1").trials() == []
 
 
 def test_somebody_elses_study_is_left_alone(plan, storage):
     optuna.create_study(storage=storage, study_name="tiny-1").set_user_attr("theirs", True)
     with pytest.raises(UserError, match=r"'tiny-1' in .* is not a sweep of this program"):
-        resolve_name(plan("--name", "tiny-1"), storage, "tiny")
+        resolve_name(plan("--name", "tiny-1"), Runtime(storage=storage), "tiny")
 
 
 def test_the_latest_sweep_is_the_one_begun_last(plan, storage):
@@ -272,9 +282,9 @@ def test_a_name_that_could_leave_its_folder_or_confuse_a_command_is_refused(name
 
 @pytest.mark.parametrize("stem", ["my data", "../x", "/abs", "...", "ä", "-a-", "x" * 200])
 def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
-    first, _ = resolve_name(plan(), storage, stem)
+    first, _ = resolve_name(plan(), Runtime(storage=storage), stem)
     begun(storage, replace(plan(), seed=1), first)
-    second, _ = resolve_name(plan(), storage, stem)
+    second, _ = resolve_name(plan(), Runtime(storage=storage), stem)
     assert first != second
     for name in (first, second):
         check_name(name, "--resume")
@@ -282,16 +292,16 @@ def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
 
 def test_a_sweep_goes_on_where_its_checkpoints_are(plan, storage, tmp_path, monkeypatch):
     begun_here = plan("--name", "mine")
-    check_folder(begun_here)
+    SweepFolder("mine").check_not_elsewhere(begun_here)
     Path("runs", "mine").mkdir(parents=True)
-    check_folder(begun_here)
+    SweepFolder("mine").check_not_elsewhere(begun_here)
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     with pytest.raises(UserError) as caught:
-        check_folder(begun_here)
-    assert str(caught.value) == f"sweep 'mine' is kept in {tmp_path}/runs/mine; go on with it from {tmp_path}"
+        SweepFolder("mine").check_not_elsewhere(begun_here)
+    assert str(caught.value) == f"sweep 'mine' is kept in {tmp_path}/runs/mine; continue it from {tmp_path}"
     shutil.move(tmp_path / "runs", "runs")
-    check_folder(begun_here)
+    SweepFolder("mine").check_not_elsewhere(begun_here)
 
 
 # The command
@@ -302,13 +312,19 @@ def command(data, storage, monkeypatch):
     """Runs the command with Ray and the trials left out: what it would have begun, gone on with or reported."""
     done = []
 
-    def note(what, record):
-        done.append((what, record.plan.name, len(record.trials())))
-        return False
+    def ran(record, *_):
+        done.append(("ran", record.plan.name, len(record.trials())))
+        return SimpleNamespace(finished=False)
 
-    monkeypatch.setattr(run, "cluster", lambda *_: contextlib.nullcontext(1))
-    monkeypatch.setattr(run, "run_sweep", lambda record, *_: note("ran", record))
-    monkeypatch.setattr(run, "report", lambda search, *_: note("reported", search.record))
+    def reported(tracking, *_):
+        record = tracking.outcome.record
+        done.append(("reported", record.plan.name, len(record.trials())))
+        return SimpleNamespace(finished=True)
+
+    monkeypatch.setattr(sweep, "ray_for", lambda *_: contextlib.nullcontext(1))
+    monkeypatch.setattr(sweep, "_run", ran)
+    monkeypatch.setattr(sweep, "_report", reported)
+    monkeypatch.setattr(Tracking, "sync", lambda self: True)
 
     def issue(*arguments):
         dataset = [] if "--resume" in arguments else ["--dataset", str(data.path)]

@@ -6,8 +6,7 @@ import pytest
 
 from search_spaces.loading import load_space
 from search_spaces.space import parse_space
-from sweeps.strategy.proposals import MEMORY, Observation, Proposer
-from sweeps.strategy.search import describe
+from sweeps.strategy.proposals import SHOWN, Observation, Proposal, Proposer
 from tce_core.results import EpochResult
 from tests.sweeps.searching import reopened
 
@@ -185,7 +184,12 @@ def test_a_space_of_few_configurations_is_tried_once_each_and_then_the_search_is
     assert search.next() is None
     assert search.finished
     tried = [trial.params for trial in search.record.trials()]
-    assert sorted(map(describe, tried)) == ["class_tilt t=1", "class_tilt t=2", "focal", "mcce"]
+    assert sorted(Proposal(params, {}, {}).label for params in tried) == [
+        "class_tilt t=1",
+        "class_tilt t=2",
+        "focal",
+        "mcce",
+    ]
     assert search.record.search_stopped == "every configuration of the space has been tried"
 
 
@@ -226,7 +230,7 @@ def test_what_runs_is_seen_and_what_failed_is_not(sampler):
 @pytest.mark.parametrize("sampler", LEARNING)
 def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
     """Of 40, the first 10 are the best here, and the last 10 the latest: what lies between is not seen."""
-    monkeypatch.setattr("sweeps.strategy.proposals.MEMORY", 20)
+    monkeypatch.setattr("sweeps.strategy.proposals.SHOWN", 20)
 
     def proposed(*changed):
         earlier = [Observation(one.params, (-i / 100, -i / 100)) for i, one in enumerate(history(40))]
@@ -242,11 +246,11 @@ def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
 
 def test_a_long_search_proposes_within_its_space_and_remembers_as_many_as_it_says():
     proposer = Proposer(parse_space(SPACE, "own.yaml"), "tpe", 0, (True, True))
-    earlier = history(MEMORY + 25)
+    earlier = history(SHOWN + 25)
     assert within(proposer.next(earlier).params)
-    remembered = proposer._remembered(earlier)
-    assert len(remembered) == MEMORY
-    assert all(one in remembered for one in earlier[-MEMORY // 2 :])  # here both the best and the latest
+    remembered = proposer._shown(earlier)
+    assert len(remembered) == SHOWN
+    assert all(one in remembered for one in earlier[-SHOWN // 2 :])  # here both the best and the latest
     assert remembered == [one for one in earlier if one in remembered]
 
 
@@ -273,6 +277,6 @@ def test_the_built_in_space_asks_for_gamma_only_with_the_stochastic_tilt():
 
 
 def test_a_configuration_in_words():
-    assert describe({"loss": "class_tilt", "t": 1.23456, "lr": 0.05, "level": "class"}) == (
+    assert Proposal({"loss": "class_tilt", "t": 1.23456, "lr": 0.05, "level": "class"}, {}, {}).label == (
         "class_tilt t=1.23 lr=0.05 level=class"
     )

@@ -118,7 +118,7 @@ def test_a_search_can_be_interrupted_at_every_event(begin):
     search = begin(trials=1, confirm=1)
 
     def reopened():
-        return Search(Record.load(search.record.store.url, "one"))
+        return Search.resume(Record.load(search.record.store.url, "one"))
 
     numbers = []
     while (trial := search.next()) is not None:

@@ -5,7 +5,7 @@ import yaml
 
 from search_spaces.loading import FOLDER, load_space
 from search_spaces.space import parse_space
-from sweeps.export import exported, write_yaml
+from sweeps.reporting.export_file import export_of, write_export
 from sweeps.strategy.warm_start import params_in_space, warm_start
 from tce_core.errors import UserError
 from tests.sweeps.searching import SPACE, reopened, train
@@ -93,7 +93,7 @@ def test_a_sweep_of_another_space_is_refused(earlier):
 def test_an_exported_file_is_tried_first(earlier, tmp_path):
     search = earlier()
     choice = search.outcome.choose()
-    write_yaml(tmp_path / "best.yaml", exported(search.outcome, choice, list("abcd")))
+    write_export(tmp_path / "best.yaml", export_of(search.outcome, choice, list("abcd")))
     found = warm_start(str(tmp_path / "best.yaml"), "sqlite:///none.db", search.space)
     assert found == [choice.trial.params]
 

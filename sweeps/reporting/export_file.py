@@ -1,0 +1,155 @@
+"""The exported file: one configuration, what it measured, and everything needed to train it again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from search_spaces.loading import read_yaml
+from sweeps.storage.objectives import MEASURES
+from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.outcome import Choice, Outcome
+from tce_core.config import TrialConfig, parse_config
+from tce_core.errors import UserError
+from tce_core.files import replacing
+
+FORMAT: Literal["tilted-sweeps/1"] = "tilted-sweeps/1"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class SweepSection(_Section):
+    """Where the configuration comes from."""
+
+    name: str
+    trial: int
+    label: str
+    objective: str
+    miou_allowance: float
+
+
+class DatasetSection(_Section):
+    """The data set that the configuration was found for."""
+
+    fingerprint: str = ""
+    classes: tuple[str, ...]
+
+
+class WorkersSection(_Section):
+    """The data-parallel workers of the trial."""
+
+    number: int
+    cpus_each: int
+    gpus_each: float
+
+
+class Measured(_Section):
+    """A trial's last validation. IoUs are fractions."""
+
+    label: str = ""
+    epochs: int
+    seed: int = 0
+    worst_class: str
+    miou: float
+    worst_iou: float
+    std_iou: float | None = None
+    bottom25_iou: float | None = None
+    intervals_95: dict[str, tuple[float, float]] = {}
+    """Bootstrap intervals over the validation images, by measure."""
+    iou: dict[str, float | None]
+    """By class; None for a class in neither truth nor prediction."""
+
+
+class Export(_Section):
+    """The content of an exported file."""
+
+    format: Literal["tilted-sweeps/1"] = FORMAT
+    sweep: SweepSection | None = None
+    dataset: DatasetSection
+    workers: WorkersSection
+    trial: TrialConfig
+    measured: Measured
+    baseline: Measured | None = None
+    confirmed: tuple[Measured, ...] = ()
+    """The same configuration with fresh seeds that had no part in its choice."""
+    versions: dict[str, str] = {}
+
+
+def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> Export:
+    """The export of one trial; `choice` names its baseline, too."""
+    plan, trial = outcome.record.plan, choice.trial
+    return Export(
+        sweep=SweepSection(
+            name=plan.name,
+            trial=trial.number,
+            label=trial.label,
+            objective=outcome.objectives.lead.name,
+            miou_allowance=plan.allowance,
+        ),
+        dataset=DatasetSection(fingerprint=plan.fingerprint, classes=tuple(class_names)),
+        workers=WorkersSection(number=plan.workers, cpus_each=plan.cpus_per_worker, gpus_each=plan.gpus_per_worker),
+        trial=parse_config(trial.config, f"sweep '{plan.name}', trial {trial.number}"),
+        measured=measured(trial, class_names),
+        baseline=None if choice.baseline is None else measured(choice.baseline, class_names),
+        confirmed=tuple(measured(again, class_names) for again in outcome.repetitions(trial)),
+        versions=plan.versions,
+    )
+
+
+def measured(trial: TrialRecord, class_names: Sequence[str]) -> Measured:
+    """A trial's last validation."""
+    last, report = trial.last, trial.last.report
+    return Measured(
+        label=trial.label,
+        epochs=last.epoch,
+        seed=trial.config["seed"],
+        worst_class=class_names[report.worst_class],
+        **{name: measure.value(report) for name, measure in MEASURES.items()},
+        intervals_95=dict(last.intervals),
+        iou={name: None if iou != iou else iou for name, iou in zip(class_names, last.iou, strict=True)},
+    )
+
+
+def write_export(path: Path, export: Export) -> None:
+    """Write an exported file, completely or not at all.
+
+    Raises:
+        UserError: the file cannot be written there.
+    """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a file to write")
+    content = yaml.safe_dump(export.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def read_export(path: Path) -> Export:
+    """Read and check an exported file.
+
+    Raises:
+        UserError: not such a file, or a configuration that is not valid here.
+    """
+    content = read_yaml(path, str(path))
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path}: not a file exported by this program (format: {FORMAT})")
+    trial = content.get("trial")
+    if not isinstance(trial, dict):
+        raise UserError(f"{path}: 'trial' is missing or not a mapping; export it again")
+    config = parse_config(trial, f"{path}: trial")
+    try:
+        return Export.model_validate({**content, "trial": config})
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error.errors()[0])}; export it again") from None
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    return f"'{key}' is missing" if error["type"] == "missing" else f"{key} = {error['input']!r}: {error['msg']}"

@@ -1,0 +1,38 @@
+"""Write a sweep into MLflow later, or what an outage kept from it: `python sweeps/tracking.py NAME`."""
+
+import sys
+from collections.abc import Sequence
+
+from sweeps.cli import Parser, add_storage, add_tracking_uri, run_command
+from sweeps.reporting.tracking import Tracking
+from sweeps.storage.folder import SweepFolder
+from sweeps.storage.record import Record
+from sweeps.strategy.options import Runtime
+from sweeps.strategy.outcome import Outcome
+from tce_core.data.dataset import open_dataset
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/tracking.py") -> int:
+    parser = Parser(prog=prog, description="Write a sweep into MLflow, or what is missing of it.")
+    parser.add_argument("name", help="the sweep")
+    add_storage(parser)
+    add_tracking_uri(parser)
+    given = vars(parser.parse_args(arguments))
+    return 0 if track_sweep(given.pop("name"), Runtime(**given)) else 1
+
+
+def track_sweep(name: str, runtime: Runtime | None = None) -> bool:
+    """Make MLflow equal to the record of a sweep. Returns False, after one line in the log, if that failed.
+
+    Raises:
+        UserError: there is no such sweep, or its data set is gone.
+    """
+    where = runtime or Runtime()
+    record = Record.load(where.storage, name)
+    class_names = open_dataset(record.plan.dataset).class_names
+    best = SweepFolder(name, where.runs).best
+    return Tracking(Outcome(record, record.plan.objectives), class_names, where.tracking_uri, best).sync()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
