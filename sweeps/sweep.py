@@ -110,14 +110,14 @@ def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
 
 def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, bool]:
     """The plan of the sweep, its data set, and whether it was begun before."""
+    if options.name is not None:
+        check_name(options.name, "--name" if isinstance(options, SweepOptions) else "--resume")
     if isinstance(options, SweepOptions):
         data = resolve_dataset(options.dataset)
         plan = plan_of(options, data)
         name, record = resolve_name(plan, options, data.name)
         plan = replace(plan, name=name)
     else:
-        if options.name is not None:
-            check_name(options.name, "--resume")
         record = Record.load(options.storage, options.name or latest(options.storage))
         plan, data = record.plan, _unchanged_data(record.plan)
     if record is not None:

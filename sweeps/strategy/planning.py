@@ -139,11 +139,10 @@ def resolve_name(plan: Plan, runtime: Runtime, stem: str) -> tuple[str, Record |
     STEM-2, …
 
     Raises:
-        UserError: a sweep of this name was begun with other settings, or the name is not allowed.
+        UserError: a sweep of this name was begun with other settings.
     """
     taken = Record.names(runtime.storage)
     if plan.name:
-        check_name(plan.name, "--name")
         if plan.name not in taken:
             return plan.name, None
         record = _record_of(runtime.storage, plan.name)

@@ -31,7 +31,7 @@ SHOWN = 200
 """How many trials a sampler sees: with more, the best and the latest ones. It bounds the time of a proposal."""
 DRAWS = 300
 """How many random configurations are drawn to find an untried one."""
-CLOSE = 0.01
+CLOSE = 0.005
 """Two configurations count as the same if they differ by less than this share of the range in every dimension."""
 
 

@@ -218,7 +218,7 @@ def test_a_sweep_is_not_resumed_on_other_data(folder, storage, capsys):
         ({"format": "tilted-sweeps/9"}, [], "not a file exported by this program"),
         ({"trial": None}, [], "'trial' is missing"),
         ({"workers": {"number": 1}}, [], "'workers.cpus_each' is missing"),
-        ({"measured": {}}, [], "'measured.iou' is missing"),
+        ({"measured": {}}, [], "'measured.epochs' is missing"),
         ({"trial": {"learning_rate": 1}}, [], "unknown key 'learning_rate'"),
         ({"trial": {"lr": 0}}, [], "lr = 0"),
         ({}, ["--epochs", "0"], "'0' is not a whole number above 0"),

@@ -153,7 +153,7 @@ def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):
     record.end(1, TrialState.FAIL, "why", 2.0)
     for view in (record, Record.load(storage, "first")):
         assert (view.epochs, view.running) == (5, {2, 3})
-        assert [view.count(role) for role in ("baseline", "search", "confirm")] == [1, 2, 1]
+        assert [len(view.trials(role)) for role in ("baseline", "search", "confirm")] == [1, 2, 1]
     assert record[1].ended.epochs == 5
 
 

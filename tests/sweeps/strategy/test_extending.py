@@ -1,0 +1,182 @@
+"""A recorded sweep with other limits: it continues as if it had had them, and failed trials can begin again."""
+
+import pytest
+
+from sweeps.strategy.options import ResumeOptions
+from sweeps.strategy.planning import extend
+from sweeps.strategy.search import Search
+from tce_core.errors import UserError
+from tests.sweeps.searching import ALONE, EPOCHS, reopened, train
+
+ONE_BASELINE = {**ALONE, "baselines": {"mcce": {"loss": "mcce"}}}
+
+
+def run(search, *worst):
+    """Run to the end. The i-th searched trial has the i-th worst-class IoU, or the last; None: it fails."""
+    while (trial := search.next()) is not None:
+        place = len(search.record.trials("search")) - 1 if trial.role == "search" else -1
+        value = 0.1 if place < 0 else worst[min(place, len(worst) - 1)]
+        if value is None:
+            search.record_end(trial.number, "diverged")
+        else:
+            train(search, trial, (0.5, value))
+    assert search.finished
+    search.record.finish()
+    return search
+
+
+def extended(search, **changes):
+    """The sweep as another process continues it with these changes."""
+    record = reopened(search).record
+    extend(record, ResumeOptions(**changes))
+    return reopened(Search(record))
+
+
+def searched(search):
+    return [trial.params for trial in search.record.searched()]
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "grid"])
+def test_more_trials_are_those_that_a_longer_sweep_would_have_tried(begin, sampler):
+    plan = {"space": ONE_BASELINE, "confirm": 1, "sampler": sampler}
+    long = run(begin(**plan, trials=4), 0.1, 0.3, 0.2, 0.4)
+    search = extended(run(begin(**plan, trials=2), 0.1, 0.3), trials=4)
+    assert not search.record.finished
+    run(search, 0.1, 0.3, 0.2, 0.4)
+    assert searched(search) == searched(long)
+    assert search.outcome.choose().trial.params == long.outcome.choose().trial.params
+
+
+def test_a_winner_that_comes_later_is_confirmed_and_the_reference_is_not_confirmed_again(begin):
+    search = extended(run(begin(space=ONE_BASELINE, trials=1, confirm=2), 0.2), trials=2)
+    first = [trial.number for trial in search.record.trials("search")]
+    run(search, 0.2, 0.4)
+    (winner,) = (trial.number for trial in search.record.trials("search") if trial.number not in first)
+    repeated = [trial.repeats for trial in search.record.trials("confirm")]
+    assert sorted(repeated) == [0, 0, first[0], first[0], winner, winner]
+
+
+def test_extending_keeps_room_for_the_confirmation_of_a_later_winner(begin):
+    """Baseline, trial and two confirmation runs are 16 of 27 epochs; a second trial would leave its winner too few."""
+    search = run(begin(space=ONE_BASELINE, trials=1, confirm=1, max_epochs=16), 0.2)
+    assert search.record.epochs == 16
+    search = run(extended(search, trials=9, max_epochs=27), 0.2, 0.4)
+    assert [trial.role for trial in search.record.trials()][4:] == ["search", "confirm"]
+    assert all(trial.complete for trial in search.record.trials())
+    assert "27 epochs" in search.record.search_stopped
+
+
+def test_a_search_that_patience_stopped_continues_with_more_patience_and_without_it_stops_again(begin):
+    plan = {"space": ONE_BASELINE, "trials": 9, "confirm": 2, "patience": 4}
+    search = run(begin(**plan), 0.2, 0.1)
+    tried = len(searched(search))
+    assert search.record.search_stopped == "no better front for 4 epochs"
+    again = run(extended(search, trials=12), 0.2, 0.1)
+    assert len(searched(again)) == tried
+    assert again.record.search_stopped == "no better front for 4 epochs"  # 16 epochs of confirmation are no search
+    more = run(extended(again, patience=12), 0.2, 0.1)
+    assert len(searched(more)) == tried + 2
+
+
+def test_a_sweep_that_goes_on_may_be_extended_too(begin):
+    search = begin(space=ALONE, trials=2, confirm=0)
+    train(search, search.next(), (0.5, 0.1))
+    search.next()  # is interrupted
+    search = run(extended(search, trials=3, max_hours=9), 0.1)
+    assert len(searched(search)) == 3
+    assert search.plan.max_hours == 9
+
+
+@pytest.mark.parametrize("changes", [{}, {"trials": 3}, {"retry_failed": True}])
+def test_a_sweep_that_has_ended_stays_ended_if_nothing_changes(begin, changes):
+    search = run(begin(trials=3), 0.1)
+    record = reopened(search).record
+    extend(record, ResumeOptions(**changes))
+    assert record.finished
+    assert Search.resume(record).next() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"trials": 2}, "--trials 2: sweep 'one' has 3 already; give more"),
+        ({"max_epochs": 7}, "--max-epochs 7: 2 baselines, 4 confirmation runs and one searched configuration"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(begin, changes, named):
+    search = run(begin(trials=3), 0.1)
+    record = reopened(search).record
+    with pytest.raises(UserError) as caught:
+        extend(record, ResumeOptions(**changes))
+    assert named in str(caught.value)
+    assert reopened(search).record.finished
+
+
+def test_a_grid_grows_no_longer_than_its_points(begin):
+    search = run(begin(space=ALONE, sampler="grid", trials=1, confirm=0), 0.1)
+    search = run(extended(search, trials=99), 0.1)
+    assert search.plan.trials == len(searched(search)) == len(search.space.grid())
+
+
+# Failed trials
+
+
+def test_a_failed_trial_begins_again_with_its_configuration_and_takes_no_ones_place(begin):
+    search = run(begin(space=ONE_BASELINE, trials=3, confirm=0), 0.1, None, 0.3)
+    (failed,) = search.record.failures()
+    proposed = searched(search)
+    search = extended(search, retry_failed=True)
+    assert search.record.failures() == []
+    again = search.next()
+    assert (again.retries, again.role, again.config, again.params) == (
+        failed.number,
+        "search",
+        failed.config,
+        failed.params,
+    )
+    assert train(search, again, (0.5, 0.4)).complete
+    run(search, 0.1)
+    assert search.record.proposals == 3
+    assert sorted(map(repr, searched(search))) == sorted(map(repr, proposed))
+    assert search.outcome.choose().trial.number == again.number
+    assert search.record[failed.number].state.name == "FAIL"  # what happened stays recorded
+
+
+def test_a_failed_baseline_and_a_failed_confirmation_begin_again(begin):
+    search = begin(space=ONE_BASELINE, trials=1, confirm=1)
+    search.record_end(search.next().number, "diverged")
+    train(search, search.next(), (0.5, 0.2))
+    confirmation = search.next()
+    search.record_end(confirmation.number, "its workers died")
+    assert search.finished
+    search.record.finish()
+    search = extended(search, retry_failed=True)
+    roles = {}
+    while (trial := search.next()) is not None:
+        roles[trial.role, trial.label] = trial.retries
+        train(search, trial, (0.5, 0.1))
+    assert roles["baseline", "mcce"] == 0
+    assert roles["confirm", confirmation.label] == confirmation.number
+    assert search.outcome.reference() is not None
+    assert len(search.outcome.repetitions(search.record[confirmation.repeats])) == 1
+
+
+def test_a_trial_that_fails_again_can_be_retried_again(begin):
+    search = run(begin(space=ALONE, trials=2, confirm=0), None, 0.1)
+    for _ in range(2):
+        search = extended(search, retry_failed=True)
+        search.record_end(search.next().number, "diverged")
+        assert search.finished
+        search.record.finish()
+    assert len(search.record.failures()) == 1
+    assert search.record.proposals == 2
+    assert search.record.epochs == EPOCHS
+
+
+def test_a_search_after_a_retry_proposes_what_it_would_have_without_the_failure(begin):
+    """Proposals are seeded by their place; a retry takes the place of what it retries."""
+    plan = {"space": ALONE, "confirm": 0, "sampler": "random"}
+    smooth = run(begin(**plan, trials=4), 0.1)
+    bumpy = extended(run(begin(**plan, trials=2), None, 0.1), retry_failed=True, trials=4)
+    run(bumpy, 0.1)
+    assert sorted(map(repr, searched(bumpy))) == sorted(map(repr, searched(smooth)))
