@@ -1,9 +1,9 @@
-"""The picture of `search.py`'s results: hypervolume over the epochs that were spent.
+"""Plot the results of `search.py`: hypervolume over the epochs spent.
 
 python benchmarks/figure.py search.csv docs/search.png
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -11,7 +11,7 @@ import numpy as np
 from lcbench import EPOCHS
 from search import MARKS, TUNED, read
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
+# The colours of Okabe and Ito, which colour-blind people can distinguish.
 DRAWN = {
     "ours": ("#0072B2", "-", "ours: GP, two-objective halving"),
     "Optuna GP, full": ("#0072B2", ":", "Optuna GP, full trainings"),
@@ -23,10 +23,11 @@ DRAWN = {
 
 
 def main(source: Path, target: Path) -> None:
+    """Plot the CSV file `source` into the image file `target`."""
     curves = {key: curve for key, curve in read(source).items() if key[-1] == 1}  # one trial at a time
     tasks = list(dict.fromkeys(task for _, task, _, _ in curves))
     done = [{seed for m, t, seed, _ in curves if (m, t) == (method, task)} for method in DRAWN for task in tasks]
-    seeds = sorted(set.intersection(*done))  # what all have, should the benchmark be still running
+    seeds = sorted(set.intersection(*done))  # the seeds that all have; the benchmark may still run
     figure, axes = plt.subplots(figsize=(7.5, 4.4), dpi=150, layout="constrained")
     trainings = np.concatenate([[0], MARKS / EPOCHS])
     ends = []
@@ -36,7 +37,7 @@ def main(source: Path, target: Path) -> None:
         axes.plot(trainings, mean, color=colour, linestyle=line, linewidth=2, label=label)
         ends.append((mean[-1], colour))
     height = 0.0
-    for end, colour in sorted(ends):  # the figures beside the ends of the lines, not over each other
+    for end, colour in sorted(ends):  # numbers at the ends of the lines, without overlap
         height = max(end, height + 0.045)
         axes.annotate(f"{end:.2f}", (30.2, height), va="center", fontsize=9, color=colour)
     axes.set(xlim=(0, 31.8), ylim=(0, None), xlabel="epochs spent, in full trainings of 52")
@@ -49,4 +50,7 @@ def main(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="results of search.py, a CSV file")
+    parser.add_argument("target", type=Path, help="image file to write")
+    main(**vars(parser.parse_args()))

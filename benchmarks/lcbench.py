@@ -1,8 +1,9 @@
-"""The YAHPO surrogate of LCBench: learning curves of 34 tasks, two objectives, 2 ms a curve.
+"""The YAHPO surrogate of LCBench: learning curves of 34 tasks with two objectives, in 2 ms per curve.
 
-Seven hyperparameters of a multi-layer perceptron, 52 epochs; the objectives are 1 - accuracy and 1 - balanced accuracy
-on validation data, a stand-in for mIoU and the fairness among classes. The files come from
-github.com/slds-lmu/yahpo_data (Apache-2.0), folder lcbench.
+It models a multi-layer perceptron with seven hyperparameters that is trained for 52 epochs. The objectives are
+1 - accuracy and 1 - balanced accuracy on validation data. They stand for mIoU and the fairness among classes.
+
+The files come from github.com/slds-lmu/yahpo_data (Apache-2.0), folder lcbench.
 """
 
 import json
@@ -19,7 +20,11 @@ Floats = npt.NDArray[np.float64]
 
 
 class Surrogate:
-    """All tasks in one ONNX model."""
+    """The ONNX model of all tasks.
+
+    Args:
+        folder: contains `model.onnx`, `config_space.json` and `encoding.json`.
+    """
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
@@ -33,9 +38,15 @@ class Surrogate:
         self.session = onnxruntime.InferenceSession(folder / "model.onnx", settings, providers=["CPUExecutionProvider"])
 
     def curves(self, task: str, configs: Floats, epochs: npt.ArrayLike = range(1, EPOCHS + 1)) -> Floats:
-        """(n, epochs, 2) both objectives, minimised, in [0, 1]; `configs` (n, 7) in the order of `NAMES`.
+        """Predict learning curves.
 
-        Hyperparameters that are whole numbers are rounded.
+        Args:
+            task: an id from `tasks`.
+            configs: (n, 7) hyperparameters in the order of `NAMES`. Whole-number hyperparameters are rounded.
+            epochs: (e,) epochs to predict, in 1..52.
+
+        Returns:
+            (n, e, 2) both objectives in [0, 1]; lower is better.
         """
         steps = np.asarray(epochs)
         inputs = np.empty((len(configs), len(steps), 8), np.float32)
@@ -48,10 +59,11 @@ class Surrogate:
 
     @cached_property
     def whole(self) -> npt.NDArray[np.bool_]:
+        """(7,) whether each hyperparameter is a whole number."""
         return np.array([self.ranges[name]["type"] == "uniform_int" for name in NAMES])
 
     def random(self, rng: np.random.Generator, n: int) -> Floats:
-        """(n, 7) uniform in the space, on its log scales."""
+        """Draw (n, 7) configurations, uniform on the scale (linear or log) of each hyperparameter."""
         unit = rng.random((n, len(NAMES)))
         columns = []
         for place, name in enumerate(NAMES):
@@ -64,9 +76,9 @@ class Surrogate:
 
 
 class Yardstick:
-    """Hypervolume relative to that of 3,000 random configurations of a task, all fully trained.
+    """Relative hypervolume: 1 is the hypervolume of 3,000 random, fully trained configurations of a task together.
 
-    Beyond the 90% quantile of each objective, counted from the best of the 3,000: above 1 is better than them all.
+    Both objectives are measured from their best value among the 3,000. The reference point is the 90% quantile of each.
     """
 
     def __init__(self, surrogate: Surrogate, task: str) -> None:
@@ -76,4 +88,5 @@ class Yardstick:
         self.full = moocore.hypervolume(found - self.best, ref=self.reference)
 
     def __call__(self, values: Floats) -> float:
+        """Return the relative hypervolume of (n, 2) objectives, 0 or more."""
         return float(moocore.hypervolume(values - self.best, ref=self.reference) / self.full) if len(values) else 0.0

@@ -1,9 +1,9 @@
-"""What each loss costs beside `F.cross_entropy`: forward and backward, time and peak memory, as ratios.
+"""Measure the cost of each loss relative to `F.cross_entropy`: time and peak memory of forward and backward together.
 
     python benchmarks/losses.py [--shape 8x19x192x256] [--rounds 15]
 
-Rounds visit the losses in turn, so that a machine whose speed drifts slows all of them alike; a ratio is taken
-within its round, and the table shows the median over rounds.
+Each round runs every loss once, and each ratio compares times of the same round. So a machine whose speed drifts
+affects all losses alike. The table shows the median over the rounds.
 """
 
 import argparse
@@ -21,13 +21,13 @@ from tce_core.loss_table import LOSSES
 from tce_core.losses import build_loss
 
 SETTINGS: dict[str, dict[str, float]] = {"image_tilt": {"t": 1.0}, "class_tilt": {"t": 1.0}}
-SAME_AS = {"stochastic_tilt": "mcce"}  # its loss is Eq. (1); its tilt is in what it draws
+LEFT_OUT = {"stochastic_tilt"}  # the same loss as mcce, Eq. (1); its tilt is in the draws
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", default="8x19x192x256", help="BxKxHxW of the logits (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="measured rounds (default: %(default)s)")
     options = parser.parse_args()
     b, k, h, w = (int(n) for n in options.shape.split("x"))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -40,7 +40,7 @@ def main() -> None:
     for turn in range(options.rounds + 1):
         for name, loss in losses.items():
             seconds = run(loss, logits, labels)
-            if turn:  # the first round warms up
+            if turn:  # the first round is a warm-up
                 times[name].append(seconds)
     memory = {name: peak_memory(loss, logits, labels) for name, loss in losses.items()}
     print(f"{options.shape} float32 logits on {device}, {options.rounds} rounds, {torch.get_num_threads()} threads\n")
@@ -51,19 +51,20 @@ def main() -> None:
 
 
 def candidates(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Return the losses to measure, by name, `F.cross_entropy` first."""
     weights = tuple(1.0 for _ in range(num_classes))
     losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
         "F.cross_entropy": lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=VOID)
     }
     for name in LOSSES:
-        if name not in SAME_AS:
+        if name not in LEFT_OUT:
             weighted = {"class_weights": weights} if name in ("weighted_ce", "focal") else {}
             losses[name] = build_loss(name, **SETTINGS.get(name, {}), **weighted)
     return losses
 
 
 def run(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> float:
-    """Seconds of one forward and backward pass."""
+    """Return the seconds of one forward and backward pass."""
     logits.grad = None
     synchronise(logits)
     started = time.perf_counter()
@@ -73,12 +74,13 @@ def run(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor
 
 
 def synchronise(tensor: Tensor) -> None:
+    """Wait until the GPU of the tensor, if any, has finished."""
     if tensor.is_cuda:
         torch.cuda.synchronize()
 
 
 def peak_memory(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> float:
-    """Bytes that one forward and backward pass allocate at their peak."""
+    """Return the peak number of bytes that one forward and backward pass allocates."""
     logits.grad = None
     if logits.is_cuda:
         torch.cuda.reset_peak_memory_stats()
@@ -93,8 +95,8 @@ def peak_memory(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels
 
 
 def _peak_resident(work: Callable[[], object]) -> float:
-    """Growth of this process's resident memory at its peak (Linux: the high-water mark can be reset)."""
-    ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what earlier losses freed, lest this one reuse it unseen
+    """Return the peak growth of this process's resident memory in bytes. It needs Linux, which can reset the peak."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # otherwise this loss could reuse memory that earlier ones freed
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
     before = _status("VmRSS")

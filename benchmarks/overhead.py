@@ -1,11 +1,13 @@
-"""What asking, deciding and recording cost: our sweep beside plain Ray Tune, all with trials that take no time.
+"""Measure the cost of proposing, deciding and recording: our sweep and plain Ray Tune, with trials that take no time.
 
     python benchmarks/overhead.py [--trials 1000] [--samplers random tpe gp]
 
-Plain Tune draws at random and reuses its actors; once as it comes, with its files of every result and of its own
-state, and once with all of these turned off, so that it forgets everything. Ours asks a sampler, ranks at a rung (but
-lets all go on), and records every epoch in an SQLite study. Two epochs a trial, in one Ray session, one after the
-other; each line is a moment of the runs.
+Every trial has two epochs. The runs follow one another in one Ray session:
+- Tune: as installed. It draws at random, reuses its actors, and writes files of every result and of its own state.
+- Tune, forgetful: the same with all these files turned off, so that it records nothing.
+- ours: it asks a sampler, ranks trials at a rung (but lets all continue), and records every epoch in an SQLite study.
+
+Each line of the table shows the runs after as many trials.
 """
 
 import argparse
@@ -37,16 +39,17 @@ SPACE = {
 
 
 def outcome(number: int, epoch: int) -> EpochResult:
-    """Some trade-off, so that fronts and rungs have work to do."""
+    """Return a result with a trade-off between the objectives, so that fronts and rungs have work to do."""
     x = np.random.default_rng(number).random()
     return EpochResult(epoch, 0.0, 0.0, (0.5 * x, 1 - 0.5 * x * x, 0.8), {}, None, 0.0, 0.0)
 
 
 def trainable() -> Any:
+    """Return a Tune trainable whose epochs take no time."""
     from ray import tune
 
     class Instant(tune.Trainable):
-        """Stands in for a slot, its workers and their training."""
+        """Replaces a slot, its workers and their training."""
 
         def setup(self, config: dict[str, Any]) -> None:
             self.reset_config(config)
@@ -69,7 +72,7 @@ def trainable() -> Any:
 
 
 class Clock:
-    """A Listener that notes when trials end, in seconds from its making."""
+    """A `Listener` that notes when each trial ends, in seconds since the clock was made."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
@@ -86,7 +89,7 @@ class Clock:
 
 
 def plain(trials: int, slots: int, folder: str) -> list[float]:
-    """When each trial ended under Tune alone."""
+    """Run Tune alone without its files, and return when each trial ended."""
     from ray import tune
 
     class Tell(tune.Callback):
@@ -111,8 +114,8 @@ def plain(trials: int, slots: int, folder: str) -> list[float]:
     return clock.ends
 
 
-def as_it_comes(trials: int, slots: int, folder: str) -> list[float]:
-    """The same with what we turn off turned on."""
+def as_installed(trials: int, slots: int, folder: str) -> list[float]:
+    """Run Tune alone with the files that we usually turn off, and return when each trial ended."""
     for name in QUIET:
         os.environ.pop(name, None)
     try:
@@ -122,11 +125,28 @@ def as_it_comes(trials: int, slots: int, folder: str) -> list[float]:
 
 
 def ours(trials: int, slots: int, folder: str, sampler: str) -> list[float]:
-    """The same with our searcher, scheduler and record."""
+    """Run Tune with our searcher, scheduler and record, and return when each trial ended."""
     from sweeps.execution.tune import tune_until_done  # it imports ray, so only after `start_ray`
 
     name = uuid.uuid4().hex[:8]
-    plan = Plan(name, "worst_iou", 0.01, sampler, 0, trials, 0, "", "", SPACE, "own", 1, 1, 0.0, (1,), 1.0)
+    plan = Plan(
+        name=name,
+        objective="worst_iou",
+        allowance=0.01,
+        sampler=sampler,
+        seed=0,
+        trials=trials,
+        confirm=0,
+        dataset="",
+        fingerprint="",
+        space=SPACE,
+        space_file="own",
+        workers=1,
+        cpus_per_worker=1,
+        gpus_per_worker=0.0,
+        rungs=(1,),
+        keep=1.0,
+    )
     search = Search(Record.create(f"sqlite:///{folder}/{name}.db", plan))
     group = GroupSettings("", f"{folder}/checkpoints", f"{folder}/ray", 1, 1, 0.0)
     clock = Clock()
@@ -136,19 +156,19 @@ def ours(trials: int, slots: int, folder: str, sampler: str) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=1000, help="trials per run (default: %(default)s)")
     parser.add_argument("--slots", type=int, default=1, help="trials at a time (default: %(default)s)")
-    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "gp"])
-    parser.add_argument("--alone", action="store_true", help="ours alone, for a long curve")
+    parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "gp"], help="default: random tpe gp")
+    parser.add_argument("--alone", action="store_true", help="run only ours, without plain Tune")
     options = parser.parse_args()
     start_ray(None)
     with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
         Path(folder, "ray").mkdir()
         given = options.trials, options.slots, folder
-        curves = {} if options.alone else {"Tune": as_it_comes(*given), "Tune, forgetful": plain(*given)}
+        curves = {} if options.alone else {"Tune": as_installed(*given), "Tune, forgetful": plain(*given)}
         curves |= {f"ours, {sampler}": ours(*given, sampler) for sampler in options.samplers}
     marks = [n for power in range(2, 9) for n in (10**power, 3 * 10**power) if n <= options.trials]
-    print("ms per trial (times those of Tune as it comes)\n\n" + f"{'trials':>7}" + "".join(f"{x:>20}" for x in curves))
+    print("ms per trial (relative to Tune as installed)\n\n" + f"{'trials':>7}" + "".join(f"{x:>20}" for x in curves))
     for mark in marks:
         base = curves["Tune"][mark - 1] if "Tune" in curves else None
         cells = [

@@ -1,10 +1,10 @@
-"""Time per trial that is not training: warm slots against the documented pattern, a `TorchTrainer` per Tune trial.
+"""Measure the time of a trial that is not training, for warm slots and for a `TorchTrainer` per Tune trial.
 
     python benchmarks/slots.py [--trials 6]
 
-Both run the same short trials on the same data, one pattern after the other in one Ray session, as many trials at a
-time as there are cores (at most two). A trial's overhead is its wall time, as seen by Tune's driver, less the training
-and evaluation that its worker measured.
+The second pattern is the documented one. Both patterns run the same short trials on the same data, one after the other
+in one Ray session, with as many trials at a time as there are cores (at most two). The overhead of a trial is its wall
+time in Tune's driver minus the time of training and evaluation that its worker measured.
 """
 
 import argparse
@@ -29,7 +29,7 @@ CONFIG = TrialConfig(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--trials", type=int, default=6, help="trials per pattern (default: %(default)s)")
     options = parser.parse_args()
     at_once = min(2, os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(prefix="slots-") as folder:
@@ -37,14 +37,19 @@ def main() -> None:
         start_ray(None)
         import ray
 
-        ours = run(with_slots(str(data.path), folder), options.trials, at_once, folder)
+        from sweeps.execution.slot import Slot
+
+        # A slot never ends a trial by itself; a trial of the documented pattern ends with its function.
+        ours = run(Slot, options.trials, at_once, folder, stop={"training_iteration": CONFIG.epochs})
         documented = run(with_trainer_per_trial(str(data.path), folder), options.trials, at_once, folder)
         ray.shutdown()
     show(ours, documented, at_once)
 
 
-def run(trainable: Any, trials: int, at_once: int, folder: str) -> list[tuple[float, float]]:
-    """Each trial's (wall, training) seconds, in the order in which they ended."""
+def run(
+    trainable: Any, trials: int, at_once: int, folder: str, stop: dict[str, int] | None = None
+) -> list[tuple[float, float]]:
+    """Run the trials, and return the wall and training seconds of each, in the order in which they ended."""
     from ray import tune
 
     clock = Clock()
@@ -59,14 +64,14 @@ def run(trainable: Any, trials: int, at_once: int, folder: str) -> list[tuple[fl
         },
         tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
         run_config=tune.RunConfig(
-            name=uuid.uuid4().hex[:8], storage_path=f"{folder}/tune", verbose=0, callbacks=[clock.callback()]
+            name=uuid.uuid4().hex[:8], storage_path=f"{folder}/tune", verbose=0, callbacks=[clock.callback()], stop=stop
         ),
     ).fit()
     return clock.trials
 
 
 class Clock:
-    """Tune's driver's view: when trials start, what they report, when they end."""
+    """The view of Tune's driver: when trials start, what they report, and when they end."""
 
     def __init__(self) -> None:
         self.starts: dict[str, float] = {}
@@ -74,6 +79,7 @@ class Clock:
         self.trials: list[tuple[float, float]] = []
 
     def callback(self) -> Any:
+        """Return a Tune callback that feeds this clock."""
         from ray import tune
 
         clock = self
@@ -94,22 +100,17 @@ class Clock:
 
 
 def training_seconds(result: dict[str, Any]) -> float:
+    """Return the seconds of training and evaluation of one reported epoch."""
     from tce_core.results import EpochResult
 
-    if "result" not in result:  # Tune reports the end of a function once more
+    if "result" not in result:  # the report of the end of a function
         return 0.0
     epoch = EpochResult.from_json(result["result"])
     return epoch.train_seconds + epoch.evaluation_seconds
 
 
-def with_slots(dataset: str, folder: str) -> Any:
-    from sweeps.execution.slot import Slot
-
-    return Slot
-
-
 def with_trainer_per_trial(dataset: str, folder: str) -> Callable[[dict[str, Any]], None]:
-    """The pattern of Ray's user guide, "Hyperparameter tuning with Ray Tune": a driver function per trial."""
+    """Return the driver function of a trial, as in Ray's user guide "Hyperparameter tuning with Ray Tune"."""
 
     def train_worker(config: dict[str, Any]) -> None:
         import ray.train
@@ -140,6 +141,7 @@ def with_trainer_per_trial(dataset: str, folder: str) -> Callable[[dict[str, Any
 
 
 def show(ours: list[tuple[float, float]], documented: list[tuple[float, float]], at_once: int) -> None:
+    """Print the table. The first `at_once` trials of slots start the workers."""
     warm = [wall - training for wall, training in ours[at_once:]]
     cold = [wall - training for wall, training in ours[:at_once]]
     theirs = [wall - training for wall, training in documented]
