@@ -7,7 +7,7 @@ Every trial has two epochs. The runs follow one another in one Ray session:
 - Tune, forgetful: the same with all these files turned off, so that it records nothing.
 - ours: it asks a sampler, ranks trials at a rung (but lets all continue), and records every epoch in an SQLite study.
 
-Each line of the table shows the runs after as many trials.
+Each line of the table gives the mean time per trial up to that number of trials.
 """
 
 import argparse

@@ -1,1 +1,1 @@
-"""Search spaces: YAML that a person edits, and its loader."""
+"""Search spaces: YAML files for people to edit, and the code that loads and checks them."""
