@@ -50,7 +50,7 @@ class SweepResult:
     folder: SweepFolder
     """`folder.best` is the exported file of the recommended configuration."""
     pages: dict[str, str]
-    """Addresses of the `run` and the `experiment` in MLflow's UI; empty if MLflow could not be reached."""
+    """Addresses in MLflow's UI of the sweep's `run` and its `trials`; empty if MLflow could not be reached."""
 
     @property
     def name(self) -> str:

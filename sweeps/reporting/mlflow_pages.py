@@ -1,11 +1,23 @@
-"""Addresses in MLflow's UI. MLflow opens its start page in the mode for prompts, where training runs are hidden."""
+"""Addresses in MLflow's UI that open on a sweep's runs.
 
+MLflow 3 opens in the mode for prompts, where training runs are hidden, and shows no measure as a column. A parameter of
+the address selects the mode. A *shared view*, a tag of the experiment, selects the runs, the columns and the order.
+"""
+
+import json
 import re
+from collections.abc import Mapping
+
+from sweeps.storage.objectives import Objectives
 
 LOCAL_UI = "http://127.0.0.1:5000"
-"""Where `mlflow ui` listens unless it is told otherwise."""
+"""Where `mlflow ui` listens by default."""
 TRAINING = "workflowType=machine_learning"
-"""What makes MLflow 3 show training runs."""
+COLUMNS = (
+    *(f"metrics.`{name}`" for name in ("miou", "worst_iou", "bottom25_iou", "std_iou")),
+    *(f"tags.`{name}`" for name in ("worst_class", "role", "state", "epochs", "pareto", "recommended")),
+    *(f"params.`{name}`" for name in ("loss", "t", "gamma", "lr")),
+)
 
 
 def ui_address(uri: str) -> str:
@@ -18,6 +30,24 @@ def run_page(uri: str, experiment_id: str, run_id: str) -> str:
     return f"{ui_address(uri)}/#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 
-def experiment_page(uri: str, experiment_id: str) -> str:
-    """The table of all runs of an experiment."""
-    return f"{ui_address(uri)}/#/experiments/{experiment_id}/runs?{TRAINING}"
+def trials_page(uri: str, experiment_id: str, run_id: str) -> str:
+    """The table of a sweep's trials; `run_id` is the sweep's own run. It needs the tag of `shared_view`."""
+    return f"{ui_address(uri)}/#/experiments/{experiment_id}/runs?viewStateShareKey={run_id}&{TRAINING}"
+
+
+def shared_view(run_id: str, identity: Mapping[str, str], objectives: Objectives) -> tuple[str, str]:
+    """A tag of the experiment, key and value: the sweep's trials, the measures first, ordered by the leading measure.
+
+    Args:
+        run_id: the sweep's own run.
+        identity: the tags that all runs of the sweep have.
+        objectives: the sweep's.
+    """
+    same = " and ".join(f"tags.{key} = '{value}'" for key, value in identity.items())
+    view = {
+        "searchFilter": f"{same} and tags.role != 'sweep'",
+        "orderByKey": f"metrics.`{objectives.lead.name}`",
+        "orderByAsc": not objectives.lead.maximize,
+        "selectedColumns": COLUMNS,
+    }
+    return f"mlflow.sharedViewState.{run_id}", json.dumps(view)

@@ -1,12 +1,8 @@
 """One sweep in one MLflow store: compares what the store holds with a `SweepView` and writes the difference."""
 
-import contextlib
 import getpass
 import json
-import logging
-import os
 import platform
-import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,9 +14,9 @@ from typing import Any
 import yaml
 
 from sweeps.reporting.front import front_table, save_front
-from sweeps.reporting.mlflow_pages import experiment_page, run_page
+from sweeps.reporting.mlflow_connection import artifact_location, connect
+from sweeps.reporting.mlflow_pages import run_page, shared_view, trials_page
 from sweeps.reporting.mlflow_view import RunView, SweepView
-from sweeps.storage.optuna_store import sqlite_file
 
 SWEEP = -1  # key of the sweep's own run in `Mirror.runs`; the other keys are trial numbers
 BATCH = 900  # metrics per call; MLflow accepts at most 1000 metrics, parameters and tags in one call
@@ -55,6 +51,7 @@ class Mirror:
             if found is None
             else found.experiment_id
         )
+        self.experiment_tags = {} if found is None else dict(found.tags)
         self.next_drawing = 0.0  # on the monotonic clock; a drawing takes about 1 s, all at most 10% of the time
         self.runs: dict[int, Shown] = {}
         for run in self._find(view.identity):
@@ -73,6 +70,7 @@ class Mirror:
         """
         sweep = view.sweep()
         self._write(SWEEP, sweep)
+        self._share(view)
         for number in range(len(view.trials)):
             self.show_trial(view, number)
         before = self.runs[SWEEP].status
@@ -86,10 +84,17 @@ class Mirror:
         self._write(number, trial)
         self._set_status(number, trial.status, trial.ended)
 
+    def _share(self, view: SweepView) -> None:
+        """Store the view of the sweep's trials that `pages` points to."""
+        key, value = shared_view(self.runs[SWEEP].run_id, view.identity, view.outcome.objectives)
+        if self.experiment_tags.get(key) != value:
+            self.client.set_experiment_tag(self.experiment_id, key, value)
+            self.experiment_tags[key] = value
+
     def pages(self) -> dict[str, str]:
-        """The addresses of the sweep's run and of the experiment in MLflow's UI."""
-        run = run_page(self.uri, self.experiment_id, self.runs[SWEEP].run_id)
-        return {"run": run, "experiment": experiment_page(self.uri, self.experiment_id)}
+        """The addresses in MLflow's UI of the sweep's `run` and of the table of its `trials`."""
+        place = self.uri, self.experiment_id, self.runs[SWEEP].run_id
+        return {"run": run_page(*place), "trials": trials_page(*place)}
 
     def _find(self, identity: dict[str, str]) -> list[Any]:
         """Return all runs of the sweep, the oldest first."""
@@ -179,66 +184,6 @@ class Mirror:
             self.client.log_artifacts(run.run_id, folder)
         self.client.set_tag(run.run_id, tag, digest)
         run.tags[tag] = digest
-
-
-def connect(uri: str) -> Any:
-    """Return an `MlflowClient` with short timeouts, without log output and without telemetry.
-
-    Environment variables that the user has set take precedence. MLflow is imported only inside functions: the import
-    takes seconds, and `--help` must not wait for it.
-
-    Raises:
-        OSError, SQLAlchemyError: the database of `uri` cannot be opened.
-    """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's default 7 takes minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # seconds; MLflow's default: 120
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic", "urllib3.connectionpool"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are also raised as exceptions
-    _open_database(uri)
-    return MlflowClient(uri)
-
-
-def artifact_location(uri: str) -> str | None:
-    """Return where a new experiment keeps its files: `mlartifacts` next to an SQLite store; None: MLflow decides."""
-    file = sqlite_file(uri)
-    return None if file is None else (file.absolute().parent / "mlartifacts").as_uri()
-
-
-def _make_database(file: Path) -> None:
-    """Create an SQLite store elsewhere, then link it into place: two sweeps that create one file would corrupt it."""
-    from mlflow import MlflowClient
-
-    with TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
-        made = Path(folder, file.name)
-        MlflowClient(f"sqlite:///{made}").search_experiments()
-        with contextlib.suppress(OSError):  # another sweep was faster; or without hard links, MLflow creates the file
-            os.link(made, file)
-
-
-def _open_database(uri: str) -> None:
-    """Create an SQLite store if it is missing, and raise at once if a database cannot be opened.
-
-    MLflow would retry for two minutes. A `uri` that is not a database is ignored.
-    """
-    from mlflow.store.db.db_types import DATABASE_ENGINES
-    from sqlalchemy import create_engine
-
-    if re.split("[:+]", uri)[0] not in DATABASE_ENGINES:
-        return
-    file = sqlite_file(uri)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)  # as MLflow does
-        if not file.exists():
-            _make_database(file)
-    engine = create_engine(uri)
-    try:
-        engine.connect().close()
-    finally:
-        engine.dispose()
 
 
 def _user() -> str:

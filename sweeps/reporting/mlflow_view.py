@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from sweeps.reporting.front import measures
 from sweeps.reporting.terminal import spent
 from sweeps.storage.objectives import MEASURES
+from sweeps.storage.plan import EXTENDABLE
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome, ended_at
 from tce_core.fairness import FairnessReport, class_table
@@ -114,8 +115,11 @@ class SweepView:
         """
         plan = asdict(self.plan)
         del plan["space"], plan["versions"]
+        limits = {name: plan.pop(name) for name in EXTENDABLE}
         ends = [end for end in self.ended if end is not None]
         tags = {**self.identity, "role": "sweep", "fingerprint": self.plan.fingerprint}
+        # MLflow never changes a parameter, but a sweep may be extended: so its limits are tags.
+        tags |= {name: _text(value) for name, value in limits.items() if value is not None}
         if self.candidates:
             tags["mlflow.loggedArtifacts"] = TABLES
         if self.choice is not None:

@@ -94,7 +94,7 @@ def farewell(best: Path, dataset: Path, tracking_uri: str, pages: Mapping[str, s
         best: the exported file.
         dataset: path of the data set.
         tracking_uri: MLflow store or server.
-        pages: addresses in MLflow's UI, see `Tracking.pages`.
+        pages: addresses in MLflow's UI, see `Mirror.pages`.
     """
     file = os.path.relpath(best)
     data = "" if dataset == built_in_path() else f" --dataset {os.path.relpath(dataset)}"
@@ -105,7 +105,7 @@ def farewell(best: Path, dataset: Path, tracking_uri: str, pages: Mapping[str, s
     if not tracking_uri.startswith("http"):
         lines.append(("Start MLflow", f"mlflow ui --backend-store-uri {tracking_uri}"))
     if pages:
-        lines += [("See the sweep", pages["run"]), ("See its trials", pages["experiment"])]
+        lines += [("See the sweep", pages["run"]), ("See its trials", pages["trials"])]
     elif tracking_uri.startswith("http"):
         lines.append(("See the sweep", ui_address(tracking_uri)))
     console.print()

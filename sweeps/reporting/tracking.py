@@ -41,7 +41,7 @@ class Tracking:
         self.mirror: Mirror | None = None
         """None if not connected, or if MLflow may have changed and has to be read again."""
         self.pages: dict[str, str] = {}
-        """Addresses of the `run` and the `experiment` in MLflow's UI, once they are known."""
+        """Addresses in MLflow's UI, once they are known; see `Mirror.pages`."""
         self.behind = False
         self.next_attempt = 0.0
 

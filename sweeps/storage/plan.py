@@ -6,6 +6,9 @@ from typing import Any
 
 from sweeps.storage.objectives import Objective, Objectives
 
+EXTENDABLE = ("trials", "patience", "max_epochs", "max_hours")
+"""The limits that may change after a sweep has begun."""
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 from search_spaces.space import Sampler
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, RUNS
 from sweeps.storage.objectives import Objective
+from sweeps.storage.plan import EXTENDABLE
 from tce_core.data.builtin import BUILT_IN
 from tce_core.errors import UserError
 
@@ -122,5 +123,5 @@ class ResumeOptions(Runtime):
     @property
     def changes(self) -> dict[str, Any]:
         """The limits that are to change, by the names of the plan's fields."""
-        given = {name: getattr(self, name) for name in ("trials", "patience", "max_epochs", "max_hours")}
+        given = {name: getattr(self, name) for name in EXTENDABLE}
         return {name: value for name, value in given.items() if value is not None}

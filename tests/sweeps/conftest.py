@@ -50,7 +50,7 @@ def place(tmp_path):
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
     """An SQLite file with MLflow's tables and nothing in them: making them takes seconds."""
-    from sweeps.reporting.mlflow_store import connect
+    from sweeps.reporting.mlflow_connection import connect
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     connect(f"sqlite:///{path}").search_experiments()

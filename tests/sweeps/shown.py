@@ -9,7 +9,7 @@ import mlflow
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from sweeps.reporting.mlflow_store import connect
+from sweeps.reporting.mlflow_connection import connect
 from sweeps.reporting.tracking import EXPERIMENT, Tracking
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from sweeps.reporting.mlflow_store import Mirror, connect
+from sweeps.reporting.mlflow_connection import connect
+from sweeps.reporting.mlflow_store import Mirror
 from sweeps.reporting.mlflow_view import SweepView, metric_keys
 from sweeps.reporting.tracking import EXPERIMENT, Tracking
 from sweeps.storage.record import Record

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.reporting import tracking
-from sweeps.reporting.mlflow_store import connect
+from sweeps.reporting.mlflow_connection import connect
 from sweeps.reporting.tracking import EXPERIMENT
 from tests.sweeps.shown import (
     Sweep,
@@ -239,7 +239,7 @@ def test_a_server_that_dies_and_comes_back(uri, storage, tmp_path, caplog, monke
 
 def test_a_store_that_two_make_at_once_is_whole(tmp_path):
     uri = f"sqlite:///{tmp_path}/new.db"
-    make = f"from sweeps.reporting.mlflow_store import connect; connect({uri!r}).search_experiments()"
+    make = f"from sweeps.reporting.mlflow_connection import connect; connect({uri!r}).search_experiments()"
     makers = [subprocess.Popen([sys.executable, "-c", make], cwd=Path(tracking.__file__).parents[1]) for _ in range(3)]
     assert [maker.wait() for maker in makers] == [0, 0, 0]
     connect(uri).create_experiment("mine")
