@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from sweeps.cli import BAD_INPUT, DONE, run_command
+from sweeps.cli import DONE, run_command
+from tce_core.errors import BAD_INPUT
 
 PROGRAM = "tilted-sweeps"
 COMMANDS = {

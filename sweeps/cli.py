@@ -9,15 +9,12 @@ from typing import NoReturn
 
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
 from tce_core.data.builtin import BUILT_IN
-from tce_core.errors import TemporaryError, UserError
+from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
 
 DONE = 0
-BAD_INPUT = 2
-TEMPORARY = 75
-"""EX_TEMPFAIL of sysexits.h: the same command can succeed later, such as when the disk has space again."""
 INTERRUPTED = 130
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-NOT_WRITABLE = (errno.EROFS, errno.EACCES)
+UNWRITABLE = (*NO_SPACE, errno.EROFS, errno.EACCES)
+"""Errors of the operating system that a user can end."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -101,9 +98,9 @@ def run_command(main: Callable[[Sequence[str] | None], int], arguments: Sequence
         return main(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return TEMPORARY if isinstance(error, TemporaryError) else BAD_INPUT
+        return error.exit_code
     except OSError as error:
-        if error.errno not in (*NO_SPACE, *NOT_WRITABLE):
+        if error.errno not in UNWRITABLE:
             raise
         print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         return TEMPORARY if error.errno in NO_SPACE else BAD_INPUT

@@ -26,11 +26,11 @@ from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
-from sweeps.strategy.planning import check_name, extend, latest, plan_of, resolve_name
+from sweeps.strategy.planning import check_name, extend, extended_plan, latest, plan_of, resolve_name
 from sweeps.strategy.search import Search
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset, open_dataset
-from tce_core.errors import UserError
+from tce_core.errors import UserError, file_error
 
 if TYPE_CHECKING:
     from sweeps.reporting.tracking import Tracking
@@ -119,7 +119,7 @@ def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, bool
         plan = replace(plan, name=name)
     else:
         record = Record.load(options.storage, options.name or latest(options.storage))
-        plan, data = record.plan, _unchanged_data(record.plan)
+        plan, data = extended_plan(record, options), _unchanged_data(record.plan)
     if record is not None:
         SweepFolder(plan.name, options.runs).check_not_elsewhere(plan)
     return plan, data, record is not None
@@ -223,7 +223,7 @@ def _write_best(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFol
     try:
         save_front(outcome, class_names, folder.path)
     except OSError as error:
-        raise UserError(f"{folder.path}: the front cannot be written: {error.strerror or error}") from None
+        raise file_error(folder.path, "the front cannot be written", error) from None
 
 
 def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepResult:

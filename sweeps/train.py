@@ -18,7 +18,7 @@ from sweeps.execution.checkpoints import checkpoint_path
 from sweeps.execution.ray_cluster import slots_that_fit, start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
-from sweeps.strategy.options import Amount, Natural, Options, Positive
+from sweeps.strategy.options import Amount, Options, Positive, Seed
 from tce_core.config import TrialConfig
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset
@@ -36,7 +36,7 @@ class TrainOptions(Options):
     """A file that a sweep exported."""
     dataset: str | Path = BUILT_IN
     epochs: Positive | None = None
-    seed: Natural | None = None
+    seed: Seed | None = None
     workers: Positive | None = None
     cpus_per_worker: Positive | None = None
     gpus_per_worker: Amount | None = None

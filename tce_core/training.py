@@ -147,10 +147,7 @@ class Run:
             logits = self.parallel(normalise(images).contiguous(memory_format=torch.channels_last))
         loss = self.loss(logits, labels)
         if not math.isfinite(value := loss.item()):
-            raise NonFiniteLossError(
-                f"the loss is {value} at step {step % self.steps + 1} of epoch {self.epoch + 1} "
-                f"(lr {self.config.lr:g}, t {self.config.t:g}); try a lower lr, clip_grad_norm or tilt_warmup"
-            )
+            raise NonFiniteLossError(self._divergence(value, step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_grad_norm is not None:
@@ -160,6 +157,18 @@ class Run:
             sums, counts = class_losses(logits.detach(), labels)
             self.sampler.learn(draws, distributed.gather_batch(sums), distributed.gather_batch(counts))
         return value
+
+    def _divergence(self, loss: float, step: int) -> str:
+        """What diverged, where, and what may help."""
+        where = f"the loss is {loss} at step {step % self.steps + 1} of epoch {self.epoch + 1}"
+        if self.config.tilted:
+            settings, remedies = (
+                f"lr {self.config.lr:g}, t {self.config.t:g}",
+                "a lower lr, clip_grad_norm or tilt_warmup",
+            )
+        else:
+            settings, remedies = f"lr {self.config.lr:g}", "a lower lr or clip_grad_norm"
+        return f"{where} ({settings}); try {remedies}"
 
     def _set_schedules(self, step: int) -> None:
         """Set the learning rate (poly schedule) and t (linear from 0 during a tilt warm-up)."""

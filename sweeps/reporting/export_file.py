@@ -12,7 +12,7 @@ from sweeps.storage.objectives import MEASURES
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Choice, Outcome
 from tce_core.config import TrialConfig, parse_config
-from tce_core.errors import UserError
+from tce_core.errors import UserError, file_error
 from tce_core.files import replacing
 
 FORMAT: Literal["tilted-sweeps/1"] = "tilted-sweeps/1"
@@ -128,7 +128,7 @@ def write_export(path: Path, export: Export) -> None:
         with replacing(path) as partial:
             partial.write_text(content, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+        raise file_error(path, "cannot be written", error) from None
 
 
 def read_export(path: Path) -> Export:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from tce_core.errors import TemporaryError, UserError
+from tce_core.errors import TemporaryError, file_error
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def sweep_lock(name: str, folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: the sweep's folder cannot be made: {error.strerror}") from None
+        raise file_error(folder, "the sweep's folder cannot be made", error) from None
     path = folder / "lock"
     with open(path, "a+", encoding="utf-8") as file:
         if not _locked(file):

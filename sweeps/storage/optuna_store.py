@@ -44,6 +44,10 @@ class Store:
         """
         return self._patiently(lambda: self._checked(action))
 
+    def names(self) -> list[str]:
+        """The names of all studies, oldest first."""
+        return [str(name) for name in self.call(lambda: optuna.get_all_study_names(self.backend))]
+
     def _checked(self, action: Callable[[], T]) -> T:
         """Run `action` on the file that was opened: SQLite would go on writing to a deleted file."""
         if self.file is not None and (not self.file.exists() or self.file.stat().st_ino != self.inode):
@@ -77,6 +81,12 @@ class Store:
             return optuna.storages.get_storage(optuna.storages.RDBStorage(self.url, engine_kwargs=settings))
         except (ImportError, ValueError, RuntimeError) as error:  # RuntimeError: tables of another version of Optuna
             raise UserError(f"--storage {self.url}: cannot be opened: {str(error).splitlines()[0]}") from None
+
+
+def existing_store(url: str) -> Store | None:
+    """The store, or None if it is an SQLite file that does not exist yet."""
+    file = sqlite_file(url)
+    return None if file is not None and file.parent.is_dir() and not file.exists() else Store(url)
 
 
 def seconds_to_wait() -> float:

@@ -16,10 +16,10 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
-from sweeps.storage.optuna_store import Store, sqlite_file
+from sweeps.storage.optuna_store import Store, existing_store
 from sweeps.storage.plan import Plan
 from sweeps.storage.trial import Ended, Role, Spent, TrialRecord, trial_record
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 from tce_core.results import EpochResult
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -36,6 +36,8 @@ class Record:
         self.store, self.study = store, study
         attrs = study.user_attrs
         self.plan = Plan.from_json(attrs["plan"])
+        self.begun_plan = Plan.from_json(attrs.get("begun_plan", attrs["plan"]))
+        """The plan before any extension: by it the command that began the sweep finds it again."""
         self.search_stopped: str | None = attrs.get("search_stopped")
         """Why the search stopped before the planned number of trials; None if it did not."""
         self.finished: bool = attrs.get("finished", False)
@@ -85,8 +87,8 @@ class Record:
             UserError: there is no sweep of this name (the message lists those that exist), or it is damaged.
             NotBegun: the sweep was killed before its plan was recorded.
         """
-        store = _existing(storage)
-        names = [] if store is None else _names(store)
+        store = existing_store(storage)
+        names = [] if store is None else store.names()
         if store is None or name not in names:
             raise UserError(f"no sweep '{name}' in {storage}; it holds {', '.join(sorted(names)) or 'none'}")
         study = store.call(lambda: optuna.load_study(study_name=name, storage=store.backend))
@@ -107,8 +109,8 @@ class Record:
     @staticmethod
     def names(storage: str) -> list[str]:
         """The studies in a storage, oldest first. It does not make an SQLite file that does not exist."""
-        store = _existing(storage)
-        return [] if store is None else _names(store)
+        store = existing_store(storage)
+        return [] if store is None else store.names()
 
     def stop_search(self, reason: str) -> None:
         """Try no more configurations, also after an interruption."""
@@ -125,6 +127,7 @@ class Record:
 
         The plan comes last: a process that is killed here leaves a sweep that ends at once when it is resumed.
         """
+        self._set_study_attr("begun_plan", asdict(self.begun_plan))
         self._set_study_attr("finished", False)
         self._set_study_attr("search_stopped", None)
         self._set_study_attr("plan", asdict(plan))
@@ -167,7 +170,7 @@ class Record:
             origin: `repeats` or `retries`, the number of an earlier trial; see `TrialRecord`.
 
         Raises:
-            UserError: another process has begun a trial that this record does not have.
+            TemporaryError: another process has begun a trial that this record does not have.
         """
         trial = create_trial(
             state=TrialState.RUNNING,
@@ -233,8 +236,8 @@ class Record:
         except optuna.exceptions.UpdateFinishedTrialError:
             raise self._run_by_another() from None
 
-    def _run_by_another(self) -> UserError:
-        return UserError(
+    def _run_by_another(self) -> TemporaryError:
+        return TemporaryError(
             f"another process runs sweep '{self.plan.name}' in {self.store.url}; "
             "end one of them, then continue with --resume"
         )
@@ -247,13 +250,3 @@ class Record:
             self._retried |= set() if trial.retries is None else {trial.retries}
         (self.running.discard if trial.state.is_finished() else self.running.add)(trial.number)
         return trial
-
-
-def _existing(storage: str) -> Store | None:
-    """The store, or None if it is an SQLite file that does not exist yet."""
-    file = sqlite_file(storage)
-    return None if file is not None and file.parent.is_dir() and not file.exists() else Store(storage)
-
-
-def _names(store: Store) -> list[str]:
-    return [str(name) for name in store.call(lambda: optuna.get_all_study_names(store.backend))]

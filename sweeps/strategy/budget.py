@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome, ended_at
@@ -25,8 +26,9 @@ class Limit:
 class Budget:
     """Compares what the sweep has spent with what its plan allows."""
 
-    def __init__(self, record: Record, outcome: Outcome) -> None:
-        self.record, self.outcome = record, outcome
+    def __init__(self, record: Record, outcome: Outcome, plan: Plan | None = None) -> None:
+        """`plan`: another plan than the record's."""
+        self.record, self.outcome, self.plan = record, outcome, plan or record.plan
         events = [event for trial in record.trials() for event in (*trial.spent, trial.ended) if event is not None]
         self.seconds_before = max((event.seconds for event in events), default=0.0)
         # A monotonic clock: neither interruptions nor a changed wall clock count.
@@ -43,7 +45,7 @@ class Budget:
         Args:
             committed: epochs that are running or reserved.
         """
-        plan = self.record.plan
+        plan = self.plan
         if plan.max_epochs is not None and self.record.epochs + committed >= plan.max_epochs:
             return Limit(plan.max_epochs, "epochs")
         if plan.max_hours is not None and self.seconds + committed * self._pace() >= 3600 * plan.max_hours:
@@ -66,7 +68,7 @@ class Budget:
 
         Patience begins when the baselines have ended and there is a front.
         """
-        patience = self.record.plan.patience
+        patience = self.plan.patience
         baselines = self.record.trials("baseline")
         if patience is None or not all(trial.state.is_finished() for trial in baselines):
             return None

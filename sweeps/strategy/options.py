@@ -14,6 +14,7 @@ from tce_core.errors import UserError
 
 Positive = Annotated[int, Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -79,7 +80,7 @@ class SweepOptions(Runtime):
     """Full budget of each trial; None: the space's."""
     confirm: Natural | None = None
     """Fresh seeds for the winner and for the baseline; None: the space's."""
-    seed: Natural = 0
+    seed: Seed = 0
     """Random seed of the search and of the trials."""
     rungs: tuple[Positive, ...] | None = None
     """Epochs after which only the better trials continue; (): all continue; None: the space's."""

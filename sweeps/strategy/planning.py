@@ -13,11 +13,13 @@ from search_spaces.space import Space, parse_space
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
+from sweeps.strategy.budget import Budget
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
+from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.proposals import enqueued
 from sweeps.strategy.rungs import default_rungs
 from sweeps.strategy.warm_start import warm_start
-from tce_core.data.builtin import BUILT_IN
+from tce_core.data.builtin import is_built_in
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 
@@ -42,7 +44,7 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         UserError: a space, an override, rungs or a limit that cannot be used.
     """
     overrides = [*options.overrides, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
-    space_name = str(options.space or ("streets" if str(options.dataset) == BUILT_IN else "tce"))
+    space_name = str(options.space or ("streets" if is_built_in(options.dataset) else "tce"))
     space = load_space(space_name, overrides)
     sampler = options.sampler or space.search.sampler
     trials = options.trials or space.search.trials
@@ -75,11 +77,11 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     return plan
 
 
-def extend(record: Record, options: ResumeOptions) -> None:
-    """Change the limits of a recorded sweep and begin its failed trials again, as the options say.
+def extended_plan(record: Record, options: ResumeOptions) -> Plan:
+    """The plan of a recorded sweep with the limits that the options change.
 
     Raises:
-        UserError: fewer trials than before, more than the grid has, or a limit without room for the sweep's runs.
+        UserError: fewer trials than before, or a limit without room for the sweep's runs.
     """
     plan, space = record.plan, parse_space(record.plan.space, record.plan.space_file)
     changes = options.changes
@@ -90,8 +92,27 @@ def extend(record: Record, options: ResumeOptions) -> None:
         changes["trials"] = min(trials, len(enqueued(space, plan.sampler, plan.warm_start)))
     extended = plan.extended(**changes)
     _check_max_epochs(extended, space)
+    if options.retry_failed:
+        needed = sum(int(trial.config["epochs"]) for trial in record.failures())
+        limit = Budget(record, Outcome(record, plan.objectives), extended).limit(needed - 1) if needed else None
+        if limit is not None:
+            flag = f"--max-{limit.unit}"
+            raise UserError(
+                f"--retry-failed: the failed trials need {needed} epochs, and the limit of {limit} leaves no room; "
+                f"give a higher {flag}, too"
+            )
+    return extended
+
+
+def extend(record: Record, options: ResumeOptions) -> None:
+    """Change the limits of a recorded sweep and begin its failed trials again, as the options say.
+
+    Raises:
+        UserError: as `extended_plan`.
+    """
+    extended = extended_plan(record, options)
     failures = record.failures() if options.retry_failed else []
-    if extended == plan and not failures:
+    if extended == record.plan and not failures:
         return
     record.reopen(extended)
     for trial in failures:
@@ -146,7 +167,7 @@ def resolve_name(plan: Plan, runtime: Runtime, stem: str) -> tuple[str, Record |
         if plan.name not in taken:
             return plan.name, None
         record = _record_of(runtime.storage, plan.name)
-        if record is not None and (other := differing(plan, record.plan)):
+        if record is not None and (other := differing(plan, record.begun_plan)):
             raise UserError(
                 f"sweep '{plan.name}' in {runtime.storage} was begun with other settings: {other}; "
                 f"continue it with --resume {plan.name}, or choose another --name"
@@ -160,7 +181,7 @@ def resolve_name(plan: Plan, runtime: Runtime, stem: str) -> tuple[str, Record |
             continue
         if record is None:
             return name, None
-        if not differing(plan, record.plan):
+        if not differing(plan, record.begun_plan):
             if not record.finished:
                 return name, record
             break

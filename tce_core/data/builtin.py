@@ -13,6 +13,11 @@ def built_in_path() -> Path:
     return Path("data", BUILT_IN)
 
 
+def is_built_in(name: str | Path) -> bool:
+    """Whether a data set's name means the built-in one: `streets`, unless the working directory has such a folder."""
+    return str(name) == BUILT_IN and not Path(BUILT_IN).is_dir()
+
+
 def resolve_dataset(name: str | Path) -> Dataset:
     """Open a data set by its name, and check that every class has a training pixel.
 
@@ -23,7 +28,7 @@ def resolve_dataset(name: str | Path) -> Dataset:
     Raises:
         UserError: there is no such folder, it is not a data set, or a class has no training pixel.
     """
-    path = Path(name) if str(name) != BUILT_IN or Path(name).is_dir() else built_in_path()
+    path = built_in_path() if is_built_in(name) else Path(name)
     if path == built_in_path() and not path.exists():
         make_streets(path)
     data = open_dataset(path)

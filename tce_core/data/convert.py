@@ -17,7 +17,7 @@ from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.data.layout import Layout, Pair, read_image, read_mask
 from tce_core.data.streets.dataset import make_streets
 from tce_core.data.writer import SplitWriter, new_folder
-from tce_core.errors import UserError
+from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
 
 LAYOUTS = {"cityscapes": cityscapes.find, "ade20k": ade20k.find, "camvid": folder.find, "folder": folder.find}
 ABOUT = {
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m tce_core
         prog: the name of the program in usage and error texts.
 
     Returns:
-        The exit status: 0, or 2 after printing an error that the user can correct.
+        The exit status: 0; or after one printed line 2 for bad input and 75 for a full disk.
     """
     options = _parser(prog).parse_args(arguments)
     console = Console()
@@ -105,9 +105,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m tce_core
             columns = TextColumn("{task.description:>5}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
             with Progress(*columns, console=console) if console.is_terminal else nullcontext() as progress:
                 dataset = convert(options.kind, options.source, options.out, progress)
-    except (UserError, OSError) as error:  # OSError: such as a full disk or a folder without write permission
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code
+    except OSError as error:  # such as a full disk or a folder without write permission
+        print(f"error: {error}", file=sys.stderr)
+        return TEMPORARY if error.errno in NO_SPACE else BAD_INPUT
     for split in filter(None, (dataset.train, dataset.val, dataset.test)):
         print(f"{split.name}: {len(split)} images, {split.num_classes} classes, {split.path}")
     return 0

@@ -62,13 +62,13 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
     again.interrupt()
     text = again.ended(code=130)
     assert "Stopping when the running epochs are done." in text
-    assert text.rstrip().endswith("Go on with: python sweeps/run.py --resume a")
+    assert text.rstrip().endswith("Continue with: python sweeps/run.py --resume a")
     assert place.epochs() >= before
     assert not place.record().finished
     first.gone()
 
     known = place.epochs()
-    assert f"; going on after {known} epochs" in place.resume().ended()
+    assert f"; it continues after {known} epochs" in place.resume().ended()
     record = place.completely_recorded(planned=7)
     assert [trial.params for trial in record.trials("search")] == replayed(record)
     place.completely_shown(record)

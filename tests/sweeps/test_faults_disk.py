@@ -204,7 +204,7 @@ def test_a_checkpoint_that_would_run_something_is_refused_by_train(place):
     for file in harmful_checkpoints(place, place.folder / "weights", "trial-00000.pt", "other.pt"):
         file.rename(file.with_name("trial-00000.pt"))
         with pytest.raises(UserError, match="not a checkpoint that can be read safely"):
-            train.epochs_done(place.folder / "weights", TrialConfig())
+            train._epochs_done(place.folder / "weights", TrialConfig())
     assert not (place.folder / "harm").exists()
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sweeps.strategy.options import ResumeOptions
-from sweeps.strategy.planning import extend
+from sweeps.strategy.options import ResumeOptions, Runtime
+from sweeps.strategy.planning import extend, resolve_name
 from sweeps.strategy.search import Search
 from tce_core.errors import UserError
 from tests.sweeps.searching import ALONE, EPOCHS, reopened, train
@@ -180,3 +180,27 @@ def test_a_search_after_a_retry_proposes_what_it_would_have_without_the_failure(
     bumpy = extended(run(begin(**plan, trials=2), None, 0.1), retry_failed=True, trials=4)
     run(bumpy, 0.1)
     assert sorted(map(repr, searched(bumpy))) == sorted(map(repr, searched(smooth)))
+
+
+def test_a_failed_trial_is_not_retried_beyond_the_limit(begin):
+    """It would be stopped after an epoch, and could not be retried any more."""
+    search = run(begin(space=ALONE, trials=2, confirm=0, max_epochs=8), None, 0.1)
+    assert search.record.epochs == 4
+    search = run(extended(search, trials=3), 0.1)
+    assert search.record.epochs == 8
+    with pytest.raises(
+        UserError, match="need 4 epochs, and the limit of 8 epochs leaves no room; give a higher --max-e"
+    ):
+        extended(search, retry_failed=True)
+    search = extended(search, retry_failed=True, max_epochs=12)
+    assert train(search, search.next(), (0.5, 0.1)).complete
+
+
+def test_the_command_that_began_a_sweep_finds_it_again_after_an_extension(begin, tmp_path):
+    search = run(begin(trials=3), 0.1)
+    record = extended(search, trials=5, patience=9).record
+    assert (record.plan.trials, record.begun_plan.trials) == (5, 3)
+    runtime = Runtime(storage=record.store.url, runs=tmp_path)
+    assert resolve_name(record.begun_plan, runtime, "one")[1].plan.trials == 5
+    with pytest.raises(UserError, match="begun with other settings: trials 3, not 5"):
+        resolve_name(record.plan, runtime, "one")
