@@ -1,6 +1,7 @@
 """The structure: imports go one way, no circle of files, few rooms, no file that is too long."""
 
 import ast
+import re
 import sys
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -127,3 +128,23 @@ def test_the_tests_mirror_the_folders():
     folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
     for folder in folders - {Path(), Path("examples")}:
         assert (ROOT / folder).is_dir(), folder
+
+
+def test_the_architecture_page_names_every_file():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = page[page.index("## Files") :]
+    paths = {path.relative_to(ROOT) for path in FILES.values() if path.name != "__init__.py"}
+    missing = sorted(str(path) for path in paths if path.name not in tree)
+    assert missing == []
+    listed = set(re.findall(r"\b(\w+\.py)\b", tree))
+    assert listed <= {path.name for path in paths} | {"test_house.py"}
+
+
+@pytest.mark.parametrize(
+    "page", sorted(path.relative_to(ROOT) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+)
+def test_links_between_pages_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        if not target.startswith("http"):
+            assert (ROOT / page).parent.joinpath(target).exists(), target

@@ -1,0 +1,1 @@
+"""How trials run: Ray, warm slots, workers, checkpoints, Ctrl-C."""

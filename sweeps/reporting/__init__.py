@@ -1,0 +1,1 @@
+"""What people see and take away: the terminal, plots, MLflow, the exported file."""
