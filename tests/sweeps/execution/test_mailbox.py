@@ -1,4 +1,4 @@
-"""`sweeps.execution.mailbox`: every order is answered once, whatever becomes of the workers. Driven without Ray."""
+"""`sweeps.execution.mailbox` without Ray: every order gets exactly one answer, even if workers die."""
 
 import asyncio
 
@@ -12,17 +12,17 @@ def order(serial, trial=0, epoch=1):
 
 
 def run(scenario):
-    """Run a coroutine; a hang is a failure."""
+    """Run a coroutine, and fail if it hangs."""
     return asyncio.run(asyncio.wait_for(scenario, timeout=20))
 
 
 async def settle():
-    """Let every task that can go on go on."""
+    """Let every task run until it waits for something."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-def test_an_order_reaches_the_worker_and_its_answer_the_slot():
+def test_an_order_reaches_the_worker_and_its_answer_reaches_the_slot():
     async def scenario():
         box = Mailbox(retries=2)
         asked = asyncio.create_task(box.ask(order(1)))
@@ -36,7 +36,7 @@ def test_an_order_reaches_the_worker_and_its_answer_the_slot():
     run(scenario())
 
 
-def test_a_worker_may_come_before_the_order():
+def test_a_worker_may_ask_before_there_is_an_order():
     async def scenario():
         box = Mailbox(retries=2)
         await box.join()
@@ -51,7 +51,7 @@ def test_a_worker_may_come_before_the_order():
     run(scenario())
 
 
-def test_a_worker_gets_each_order_once_and_in_turn():
+def test_a_worker_gets_each_order_once_and_in_order():
     async def scenario():
         box, served = Mailbox(retries=2), []
 
@@ -83,7 +83,7 @@ def test_all_ranks_get_the_same_orders():
             while (one := await box.take(done)) != STOP:
                 done = one.serial
                 seen[rank].append(one)
-                if seen[0] == seen[1] == seen[2]:  # as a collective would: all are here
+                if seen[0] == seen[1] == seen[2]:  # answer when all ranks have the order, as after a collective
                     await box.reply(one.serial, {})
 
         workers = [asyncio.create_task(worker(rank)) for rank in seen]
@@ -96,11 +96,11 @@ def test_all_ranks_get_the_same_orders():
     run(scenario())
 
 
-def test_the_group_that_replaces_a_lost_one_finds_its_order():
+def test_a_group_that_replaces_a_lost_one_gets_its_order():
     async def scenario():
         box = Mailbox(retries=2)
         asked = asyncio.create_task(box.ask(order(1)))
-        assert await box.take(0) == order(1)  # and this group dies
+        assert await box.take(0) == order(1)  # then this group dies
         for _ in range(2):
             await box.join()
             assert await box.take(0) == order(1)
@@ -111,7 +111,7 @@ def test_the_group_that_replaces_a_lost_one_finds_its_order():
 
 
 @pytest.mark.parametrize("retries", [0, 1, 2])
-def test_an_order_that_costs_more_groups_than_allowed_is_answered_with_an_error(retries):
+def test_an_order_that_loses_more_groups_than_allowed_is_answered_with_an_error(retries):
     async def scenario():
         box = Mailbox(retries)
         asked = asyncio.create_task(box.ask(order(1, epoch=7)))
@@ -125,7 +125,7 @@ def test_an_order_that_costs_more_groups_than_allowed_is_answered_with_an_error(
         await box.join()
         answer = await asked
         assert answer == Answer(error=f"its workers died {retries + 1} times in epoch 7")
-        # The group that brought the bad news is ready for the next trial, which starts with a clean slate.
+        # The last group serves the next trial, whose count of lost groups starts at 0.
         following = asyncio.create_task(box.ask(order(2, trial=1)))
         assert await box.take(0) == order(2, trial=1)
         await box.reply(2, Answer(result="fine"))
@@ -135,7 +135,7 @@ def test_an_order_that_costs_more_groups_than_allowed_is_answered_with_an_error(
     run(scenario())
 
 
-def test_losses_are_counted_for_each_epoch_anew():
+def test_lost_groups_are_counted_per_epoch():
     async def scenario():
         box = Mailbox(retries=1)
         for serial in range(1, 4):
@@ -150,7 +150,7 @@ def test_losses_are_counted_for_each_epoch_anew():
 
 
 def test_a_group_that_never_took_the_order_is_not_counted():
-    """A group may be replaced while it idles; that is no trial's doing."""
+    """A group that is replaced while it is idle does not count against the trial: even with 0 retries it succeeds."""
 
     async def scenario():
         box = Mailbox(retries=0)
@@ -172,7 +172,7 @@ def test_a_late_or_second_reply_is_dropped():
         box = Mailbox(retries=0)
         first = asyncio.create_task(box.ask(order(1)))
         await box.take(0)
-        await box.join()  # given up
+        await box.join()  # the order is given up
         assert (await first).error is not None
         await box.reply(1, Answer(result="late"))
         second = asyncio.create_task(box.ask(order(2)))
@@ -187,7 +187,7 @@ def test_a_late_or_second_reply_is_dropped():
     run(scenario())
 
 
-def test_stop_releases_everyone_who_waits_and_whoever_comes_later():
+def test_stop_releases_workers_that_wait_and_workers_that_come_later():
     async def scenario():
         box = Mailbox(retries=2)
         waiting = [asyncio.create_task(box.take(done)) for done in (0, 0, 5)]

@@ -1,4 +1,4 @@
-"""`sweeps.execution.ray_cluster`: how many trials run at a time, and what is said when none fits."""
+"""`sweeps.execution.ray_cluster`: how many trials run at the same time, and the error when they do not fit."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from sweeps.execution.ray_cluster import slots_that_fit, start_ray
 from tce_core.errors import UserError
 
 
-def test_as_many_trials_run_at_a_time_as_fit():
+def test_as_many_trials_run_at_the_same_time_as_fit():
     machine = {"CPU": 8.0, "GPU": 2.0, "memory": 1e9}
     assert slots_that_fit(machine, 1, 1, 0, None) == 8
     assert slots_that_fit(machine, 2, 2, 0, None) == 2

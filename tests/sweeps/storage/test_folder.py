@@ -1,4 +1,4 @@
-"""`sweeps.storage.folder`: everything of a sweep that is not in its record is below one folder."""
+"""`sweeps.storage.folder`: all files of a sweep, except its record, are in one folder."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ def test_every_file_of_a_sweep_is_in_its_folder(tmp_path, monkeypatch):
     assert folder.path == tmp_path / "runs" / "a"
     for path in (folder.checkpoints, folder.ray, folder.best, folder.front):
         assert path.is_relative_to(folder.path)
-        assert path.is_absolute()  # workers have another working directory
+        assert path.is_absolute()  # workers run in another working directory
     assert SweepFolder("a", tmp_path / "elsewhere").path == tmp_path / "elsewhere" / "a"
 
 
-def test_checkpoints_are_seen(tmp_path):
+def test_only_checkpoint_files_count_as_checkpoints(tmp_path):
     folder = SweepFolder("a", tmp_path)
     assert not folder.has_checkpoints
     folder.checkpoints.mkdir(parents=True)

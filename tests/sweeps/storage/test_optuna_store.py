@@ -1,4 +1,4 @@
-"""`sweeps.storage.optuna_store` in trouble: locked by a real process, deleted, replaced, put back, full."""
+"""`sweeps.storage.optuna_store` with a file that is locked, deleted, replaced or restored, and with a full disk."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def file(tables, tmp_path):
 
 @pytest.fixture
 def record(file, impatient):
-    """A sweep with one trial, running after its first epoch."""
+    """A sweep with one trial, which is running and has finished its first epoch."""
     record = Record.create(f"sqlite:///{file}", PLAN)
     record.begin("search", "t=1", {"epochs": 4}, {})
     record.add_epoch(0, result(1), 1.0)
@@ -44,7 +44,7 @@ def record(file, impatient):
 
 @pytest.fixture
 def lock(file):
-    """Another process locks the file for so many seconds, or until it is killed: `process = lock(60)`."""
+    """Let another process lock the file: `process = lock(60)` holds it for 60 seconds, or until it is killed."""
     processes = []
 
     def hold(seconds):
@@ -75,16 +75,16 @@ def content(file):
 
 
 def same(record):
-    """What a new process reads is what this one believes."""
+    """Whether a new process reads the same trials as `record` holds in memory."""
     return [repr(trial) for trial in Record.load(record.store.url, "one").trials()] == [
         repr(trial) for trial in record.trials()
     ]
 
 
-# Locked
+# The file is locked.
 
 
-def test_a_write_waits_for_a_lock_that_goes(record, lock):
+def test_a_write_waits_until_the_file_is_unlocked(record, lock):
     record.store.wait = 60.0
     for write in WRITES.values():
         lock(0.3)
@@ -94,8 +94,8 @@ def test_a_write_waits_for_a_lock_that_goes(record, lock):
     assert (read.finished, len(read.trials()), read[0].epoch, read[0].stopped) == (True, 2, 2, True)
 
 
-def test_a_write_that_waits_in_vain_names_storage_and_seconds_and_writes_nothing(record, file, lock, monkeypatch):
-    monkeypatch.setattr("random.random", lambda: 0.0)  # the length of Optuna's own pauses, which only cost time here
+def test_a_write_that_waits_too_long_names_storage_and_seconds_and_writes_nothing(record, file, lock, monkeypatch):
+    monkeypatch.setattr("random.random", lambda: 0.0)  # makes Optuna's own pauses 0 s long
     before, process = content(file), lock(600)
     for write in WRITES.values():
         began = time.monotonic()
@@ -107,7 +107,7 @@ def test_a_write_that_waits_in_vain_names_storage_and_seconds_and_writes_nothing
     process.wait()
     assert content(file) == before
     assert same(record)
-    for write in WRITES.values():  # and the sweep can go on
+    for write in WRITES.values():  # then the sweep can continue
         write(record)
     assert same(record)
 
@@ -126,10 +126,11 @@ def test_a_store_that_is_locked_cannot_be_opened(record, file, lock, use):
         use(record.store.url)
 
 
-# Gone
+# The file is gone.
 
 
 def lost(write, record):
+    """Write, and expect the message for a missing or replaced file."""
     with pytest.raises(UserError) as caught:
         write(record)
     file = record.store.file
@@ -139,7 +140,7 @@ def lost(write, record):
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_file_that_was_deleted_is_missed_and_not_made_anew(record, file, write):
+def test_a_deleted_file_is_reported_and_not_created_again(record, file, write):
     os.unlink(file)
     lost(write, record)
     assert not os.path.exists(file)
@@ -154,8 +155,9 @@ def test_another_file_in_its_place_is_not_written(record, file, tmp_path, write)
     assert content(file) == before
 
 
-@pytest.mark.parametrize("folder", ["away", "full"])  # whatever it is called
-def test_a_file_that_comes_back_is_written_as_if_nothing_had_been(tables, tmp_path, impatient, folder):
+@pytest.mark.parametrize("folder", ["away", "full"])  # "full" in a path does not mean a full disk
+def test_a_write_waits_until_a_moved_file_comes_back(tables, tmp_path, impatient, folder):
+    """The folder is renamed and renamed back while a write waits. The write then succeeds and is recorded once."""
     (tmp_path / folder).mkdir()
     file = shutil.copy(tables, tmp_path / folder / "sweeps.db")
     record = Record.create(f"sqlite:///{file}", PLAN)
@@ -168,11 +170,11 @@ def test_a_file_that_comes_back_is_written_as_if_nothing_had_been(tables, tmp_pa
     assert len(record.trials()) == 1
 
 
-# Full
+# The disk is full.
 
 
 def limit(record, pages):
-    """Let the store's connections hold so many pages at most: SQLite's own way to run out of space."""
+    """Limit the database to `pages` pages, so that SQLite reports a full disk."""
     engine = record.store.backend._backend.engine
 
     def checkout(connection, *_):
@@ -182,14 +184,14 @@ def limit(record, pages):
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_full_disk_is_named_at_once_and_the_record_stays_as_it_was(record, file, write):
+def test_a_full_disk_is_reported_at_once_and_the_record_stays_unchanged(record, file, write):
     record.store.wait = 3600.0
     with sqlite3.connect(file) as database:
         (pages,) = database.execute("pragma page_count").fetchone()
     database.close()
     limit(record, pages)
     with pytest.raises(UserError) as caught:
-        deque(map(WRITES["epoch"], [record] * 99))  # until the last page is full, too
+        deque(map(WRITES["epoch"], [record] * 99))  # until the last page is full
     assert str(caught.value) == (
         f"--storage sqlite:///{file}: database or disk is full; "
         "what was recorded is kept, continue with --resume when there is space"
@@ -200,16 +202,16 @@ def test_a_full_disk_is_named_at_once_and_the_record_stays_as_it_was(record, fil
     assert same(record)
 
 
-# What no waiting helps
+# When the store waits, and how long.
 
 
-def test_what_is_no_trouble_of_the_store_is_not_waited_for(record):
+def test_an_error_that_does_not_come_from_the_store_is_raised_at_once(record):
     record.store.wait = 3600.0
     with pytest.raises(ZeroDivisionError):
         record.store.call(lambda: 1 / 0)
 
 
-def test_a_sweep_waits_for_a_minute_unless_it_is_told_otherwise(file, monkeypatch):
+def test_a_store_waits_for_a_minute_by_default(file, monkeypatch):
     monkeypatch.delenv("TILTED_SWEEPS_STORE_WAIT", raising=False)
     assert Store(f"sqlite:///{file}").wait == 60
     monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "7.5")

@@ -1,4 +1,4 @@
-"""`sweeps.storage.record`, on real SQLite files: what is written is what a later process reads."""
+"""`sweeps.storage.record` on real SQLite files: a later process reads exactly what was written."""
 
 import math
 import sqlite3
@@ -47,7 +47,7 @@ def result(epoch, iou=(0.9, math.nan, 0.5, 0.1)):
     return EpochResult(epoch, 1 / 3, 0.1, iou, {"miou": (0.1, 0.7)}, (0.25, 0.75), 2.5, 0.5)
 
 
-def test_a_plan_comes_back_as_it_was(storage):
+def test_a_plan_is_read_as_it_was_written(storage):
     Record.create(storage, PLAN)
     assert Record.load(storage, "first").plan == PLAN
 
@@ -61,14 +61,14 @@ def test_a_plan_comes_back_as_it_was(storage):
         ("bottom25_iou", StudyDirection.MAXIMIZE),
     ],
 )
-def test_a_study_is_two_objective_in_the_right_directions(storage, objective, second):
+def test_a_study_has_two_objectives_in_the_right_directions(storage, objective, second):
     record = Record.create(storage, replace(PLAN, objective=objective))
     assert record.study.directions == [StudyDirection.MAXIMIZE, second]
     names = record.study.metric_names
     assert names == ["miou", "worst_iou" if objective == "miou" else objective]
 
 
-def test_a_trial_comes_back_as_it_was(storage):
+def test_a_trial_is_read_as_it_was_written(storage):
     record = Record.create(storage, PLAN)
     distributions = {"lr": FloatDistribution(0.1, 0.5, log=True), "loss": CategoricalDistribution(["mcce", "focal"])}
     params = {"lr": 0.1 + 0.2, "loss": "focal"}
@@ -98,7 +98,7 @@ def test_a_trial_comes_back_as_it_was(storage):
     assert frozen.system_attrs["sampler:note"] == 7
 
 
-def test_each_event_is_there_at_once_for_a_process_that_looks(storage):
+def test_another_process_sees_each_event_at_once(storage):
     record = Record.create(storage, PLAN)
 
     def read():
@@ -114,7 +114,7 @@ def test_each_event_is_there_at_once_for_a_process_that_looks(storage):
     assert read().complete
 
 
-def test_a_stopped_trial_is_pruned_with_all_it_showed_and_no_values(storage):
+def test_a_stopped_trial_is_pruned_and_keeps_its_results_but_has_no_values(storage):
     record = Record.create(storage, PLAN)
     record.begin("search", "lr=0.2", CONFIG)
     record.add_epoch(0, result(1), 1.0)
@@ -127,7 +127,8 @@ def test_a_stopped_trial_is_pruned_with_all_it_showed_and_no_values(storage):
     assert (frozen.state, frozen.values) == (TrialState.PRUNED, None)
 
 
-def test_what_is_written_again_because_it_seemed_to_fail_is_there_once(storage):
+def test_a_write_that_is_repeated_is_recorded_once(storage):
+    """Every write runs twice, as after a failure that came too late. The record holds each event once."""
     record = Record.create(storage, PLAN)
     call = record.store.call
     record.store.call = lambda action: (call(action), call(action))[1]
@@ -143,7 +144,7 @@ def test_what_is_written_again_because_it_seemed_to_fail_is_there_once(storage):
     assert (read.epochs, read.search_stopped, read.finished) == (2, "enough", True)
 
 
-def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):
+def test_epochs_are_counted_over_all_trials_and_running_trials_are_known(storage):
     record = Record.create(storage, PLAN)
     for number, (role, epochs) in enumerate([("baseline", 2), ("search", 1), ("search", 0), ("confirm", 2)]):
         record.begin(role, role, CONFIG)
@@ -157,7 +158,7 @@ def test_epochs_are_counted_over_all_trials_and_running_ones_are_known(storage):
     assert record[1].ended.epochs == 5
 
 
-def test_a_sweep_is_finished_when_it_says_so(storage):
+def test_a_sweep_is_finished_only_after_finish(storage):
     record = Record.create(storage, PLAN)
     assert not record.finished
     record.finish()
@@ -165,7 +166,8 @@ def test_a_sweep_is_finished_when_it_says_so(storage):
     assert Record.load(storage, "first").finished
 
 
-def test_an_epoch_told_twice_is_one_epoch_of_when_it_was_first_done(storage):
+def test_an_epoch_that_is_recorded_twice_counts_once_at_its_first_time(storage):
+    """Both trials record epoch 2 twice, as after a restart. The second time adds no epoch and changes no seconds."""
     record = Record.create(storage, PLAN)
     for label in ("mcce", "focal"):
         record.begin("baseline", label, CONFIG)
@@ -212,7 +214,7 @@ def test_an_unknown_name_lists_those_that_exist(storage):
     assert Record.names(storage) == ["first", "second"]
 
 
-def test_looking_for_sweeps_makes_no_file(tmp_path):
+def test_looking_for_sweeps_creates_no_file(tmp_path):
     storage = f"sqlite:///{tmp_path}/sweeps.db"
     assert Record.names(storage) == []
     with pytest.raises(UserError, match="it holds none"):
@@ -220,7 +222,7 @@ def test_looking_for_sweeps_makes_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_sweeps_in_one_storage_keep_apart(storage):
+def test_two_sweeps_in_one_storage_stay_apart(storage):
     one, two = (Record.create(storage, replace(PLAN, name=name)) for name in ("first", "second"))
     one.begin("baseline", "of the first", CONFIG)
     two.begin("search", "of the second", CONFIG)
@@ -231,8 +233,11 @@ def test_two_sweeps_in_one_storage_keep_apart(storage):
     assert Record.load(storage, "first")[0].results == ()
 
 
-def test_two_processes_on_one_study_are_noticed_before_they_write_into_each_others_trials(storage):
-    """The lock of a sweep is in its folder; a store may be shared by more folders and machines than see that."""
+def test_a_process_that_another_one_has_overtaken_on_the_study_is_refused(storage):
+    """Two processes on different machines share a store, but not the folder with the lock of the sweep.
+
+    A process whose view of the study is out of date must not write into the other one's trials.
+    """
     one = Record.create(storage, PLAN)
     other = Record.load(storage, "first")
     other.begin("baseline", "mcce", CONFIG)
@@ -259,7 +264,8 @@ def test_a_foreign_study_is_refused(storage):
             Record.create(storage, replace(PLAN, name=name))
 
 
-def test_a_sweep_that_was_killed_as_it_began_is_begun_again(storage):
+def test_a_sweep_that_was_killed_at_its_start_can_be_begun_again(storage):
+    """The study exists, but has no plan yet. Loading it raises `NotBegun`, and `create` completes it."""
     directions = [StudyDirection.MAXIMIZE] * 2
     optuna.create_study(storage=storage, study_name="first", directions=directions).set_metric_names(["miou", "x"])
     with pytest.raises(NotBegun, match="'first'"):
@@ -306,7 +312,7 @@ def test_a_storage_in_memory_or_with_settings_can_be_used(storage):
 
 
 def test_the_record_is_plain_optuna(storage, tmp_path):
-    """Whoever has Optuna, or even SQLite alone, can read it without this program."""
+    """Optuna or SQLite alone can read the record, without this program."""
     record = Record.create(storage, PLAN)
     record.begin("search", "lr=0.2", CONFIG, {"lr": 0.2}, {"lr": FloatDistribution(0.1, 0.5)})
     record.add_epoch(0, result(1), 1.0)
