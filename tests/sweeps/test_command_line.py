@@ -1,8 +1,10 @@
 """The command lines on bad input: one line on stderr that names what offends, exit code 2, nothing left behind."""
 
+import contextlib
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +18,17 @@ from sweeps import __main__ as entry
 from sweeps import export, listing, run, sweep, tracking, train
 from sweeps.cli import run_command
 from sweeps.reporting.export_file import FORMAT, read_export, write_export
+from sweeps.storage.folder import SweepFolder
+from sweeps.storage.lock import sweep_lock
 from sweeps.storage.record import Record
 from sweeps.strategy.options import SweepOptions
 from sweeps.strategy.planning import plan_of
+from tce_core.checkpoint import CannotSave
 from tce_core.config import TrialConfig
 from tce_core.data.schema import ClassInfo
 from tce_core.data.streets.dataset import make_streets
 from tce_core.data.writer import SplitWriter
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 from tests.sweeps.searching import TINY
 
 ROOT = Path(run.__file__).parents[1]
@@ -362,6 +367,56 @@ def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
         assert part in ended.stdout
     assert "after epochs 2 the best 25% continue" in ended.stdout
     assert sorted(folder.rglob("*")) == before
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("no such file"), 2),
+        (TemporaryError("the store is gone"), 75),
+        (CannotSave("no space"), 75),
+        (PermissionError(13, "Permission denied", "a"), 2),
+        (OSError(28, "No space left on device", "a"), 75),
+        (OSError(122, "Disk quota exceeded", "a"), 75),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_an_error_has_its_exit_code(error, code, capsys):
+    def main(_):
+        raise error
+
+    assert run_command(main) == code
+    assert capsys.readouterr().err.count("\n") == (code != 130)
+
+
+def test_a_store_that_stays_locked_is_temporary(folder, storage, capsys, monkeypatch):
+    shutil.copy(storage, folder / "sweeps.db")
+    monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "1")
+    with contextlib.closing(sqlite3.connect(folder / "sweeps.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert run_command(run.main, ["--resume", "taken"]) == 75
+    assert "--storage sqlite:///sweeps.db: database is locked, for 1 s" in one_line(capsys.readouterr().err)
+
+
+def test_a_sweep_that_another_process_runs_is_temporary(folder, storage, capsys):
+    shutil.copy(storage, folder / "sweeps.db")
+    with sweep_lock("taken", SweepFolder("taken").path):
+        assert run_command(run.main, ["--resume", "taken"]) == 75
+    assert "sweep 'taken' is being run by process " in one_line(capsys.readouterr().err)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_temporary_for_an_export(folder, streets):
+    """`/dev/full` takes no byte: the file beside the target is a link to it."""
+    Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
+    content = read_export(Path("best.yaml"))
+    Path(f".full.yaml.{os.getpid()}.partial").symlink_to("/dev/full")
+    with pytest.raises(TemporaryError, match=r"full\.yaml: cannot be written: No space left on device"):
+        write_export(Path("full.yaml"), content)
+    assert not Path("full.yaml").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
