@@ -81,7 +81,7 @@ def same(record):
     ]
 
 
-# The file is locked.
+# The file is locked
 
 
 def test_a_write_waits_until_the_file_is_unlocked(record, lock):
@@ -126,7 +126,7 @@ def test_a_store_that_is_locked_cannot_be_opened(record, file, lock, use):
         use(record.store.url)
 
 
-# The file is gone.
+# The file is gone
 
 
 def lost(write, record):
@@ -170,7 +170,7 @@ def test_a_write_waits_until_a_moved_file_comes_back(tables, tmp_path, impatient
     assert len(record.trials()) == 1
 
 
-# The disk is full.
+# The disk is full
 
 
 def limit(record, pages):
@@ -202,7 +202,7 @@ def test_a_full_disk_is_reported_at_once_and_the_record_stays_unchanged(record, 
     assert same(record)
 
 
-# When the store waits, and how long.
+# When the store waits, and how long
 
 
 def test_an_error_that_does_not_come_from_the_store_is_raised_at_once(record):

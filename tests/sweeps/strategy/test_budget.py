@@ -1,4 +1,4 @@
-"""`sweeps.strategy.budget` on a real record: epochs, hours, patience, and no dependence on the wall clock."""
+"""`sweeps.strategy.budget` on a real record: limits of epochs and hours, patience, independence of the wall clock."""
 
 import itertools
 import random
@@ -15,7 +15,7 @@ HOUR = 3600
 
 
 def run(search, measures=lambda trial: (0.5, 0.1)):
-    """Run to the end, one trial at a time. Gives the records of all trials."""
+    """Run to the end, one trial at a time, and return the records of all trials."""
     while (trial := search.next()) is not None:
         train(search, trial, measures(trial))
     assert search.finished
@@ -25,7 +25,7 @@ def run(search, measures=lambda trial: (0.5, 0.1)):
 # Epochs
 
 
-def test_no_trial_is_begun_that_could_not_be_trained_to_its_end(begin):
+def test_no_trial_begins_that_has_no_room_for_all_its_epochs(begin):
     search = begin(space=ALONE, trials=9, confirm=0, max_epochs=11)
     assert search.epochs_expected == 11
     trials = run(search)
@@ -34,8 +34,8 @@ def test_no_trial_is_begun_that_could_not_be_trained_to_its_end(begin):
     assert reopened(search).finished
 
 
-def test_what_a_stopped_trial_leaves_is_for_another_though_a_slot_had_to_wait(begin):
-    """Eight epochs: two trials that might need them all; the second falls at a rung, and a third has its place."""
+def test_the_epochs_that_a_stopped_trial_leaves_are_used_by_another_trial(begin):
+    """There is room for two whole trials, so a third one has to wait. It begins when the second stops at a rung."""
     search = begin(space=ALONE, trials=9, confirm=0, max_epochs=9, rungs=(1,))
     one, two = search.next(), search.next()
     assert search.next() is None
@@ -50,17 +50,18 @@ def test_what_a_stopped_trial_leaves_is_for_another_though_a_slot_had_to_wait(be
     assert (search.finished, search.record.epochs) == (True, 9)
 
 
-def test_the_search_leaves_the_confirming_runs_their_epochs(begin):
-    """Two baselines, and four confirmation runs of 4 epochs: the search may spend 26 of 50 epochs: six trials."""
+def test_the_search_leaves_the_confirmation_runs_their_epochs(begin):
+    """Two baselines and four confirmation runs take 24 of 50 epochs. The other 26 are enough for six trials."""
     search = begin(trials=99, confirm=2, max_epochs=50)
     trials = run(search, lambda trial: (0.5, 0.3 if trial.role == "search" else 0.1))
     assert sum(trial.epoch for trial in trials if trial.role == "search") == 24
-    confirming = [trial for trial in trials if trial.role == "confirm"]
-    assert [trial.complete for trial in confirming] == [True] * 4
+    confirmation = [trial for trial in trials if trial.role == "confirm"]
+    assert [trial.complete for trial in confirmation] == [True] * 4
     assert search.record.epochs == 48
 
 
 def test_the_search_leaves_a_slow_baseline_its_epochs(begin):
+    """A baseline has trained 1 of 4 epochs. The search begins only one trial, so that the baseline can complete."""
     search = begin(space=ONE_BASELINE, trials=9, confirm=0, max_epochs=9)
     baseline = search.next()
     assert search.record_epoch(baseline.number, result(1))
@@ -73,8 +74,8 @@ def test_the_search_leaves_a_slow_baseline_its_epochs(begin):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_more_epochs_than_allowed_are_spent_whoever_is_faster_and_whenever_it_is_killed(begin, seed):
-    """Random slots, budgets, speeds and results. Baselines and confirmation runs always have their full length."""
+def test_the_limit_of_epochs_holds_at_any_speed_and_after_any_interruption(begin, seed):
+    """Slots, limit, speeds, results and interruptions are random. Baselines and confirmation runs always complete."""
     rng = random.Random(seed)
     slots, most = rng.randint(1, 6), rng.randint(7, 12) * EPOCHS + rng.randint(0, 3)
     speeds = [rng.random() ** 3 for _ in range(99)]  # some trials are far slower than others
@@ -100,7 +101,7 @@ def test_no_more_epochs_than_allowed_are_spent_whoever_is_faster_and_whenever_it
 
 
 @pytest.mark.parametrize(
-    ("patience", "worst", "wanted"),  # of each trial the worst IoU, all of the same mIoU and of 4 epochs
+    ("patience", "worst", "wanted"),  # the worst IoU of each trial; all have the same mIoU and 4 epochs
     [
         (4, [0.1, 0.1, 0.2], 2),
         (5, [0.1, 0.1, 0.1, 0.2], 3),
@@ -110,7 +111,7 @@ def test_no_more_epochs_than_allowed_are_spent_whoever_is_faster_and_whenever_it
         (None, [0.1] * 7, 7),
     ],
 )
-def test_the_search_ends_when_the_front_has_not_grown_for_so_many_epochs(begin, patience, worst, wanted):
+def test_patience_stops_the_search_when_the_front_no_longer_grows(begin, patience, worst, wanted):
     search = begin(space=ALONE, trials=len(worst), confirm=0, patience=patience)
     trials = run(search, lambda trial: (0.5, worst[trial.number]))
     assert len(trials) == wanted
@@ -121,37 +122,40 @@ def test_the_search_ends_when_the_front_has_not_grown_for_so_many_epochs(begin, 
 
 
 def test_a_better_mean_is_progress_while_the_worst_class_is_at_0(begin):
+    """The worst IoU is 0 in all trials. A higher mIoU still counts as a better front."""
     search = begin(space=ALONE, trials=6, confirm=0, patience=6)
     mious = [0.3, 0.4, 0.5, 0.5, 0.5, 0.6]
     assert len(run(search, lambda trial: (mious[trial.number], 0.0))) == 5
 
 
-def test_what_runs_when_patience_ends_is_trained_on_and_the_winner_confirmed(begin):
+def test_when_patience_ends_running_trials_are_trained_on_and_the_winner_is_confirmed(begin):
+    """Patience ends while a searched trial runs. That trial completes, wins and gets its confirmation run."""
     search = begin(space=ONE_BASELINE, trials=9, confirm=1, patience=4)
     train(search, search.next(), (0.5, 0.1))
     one, two = search.next(), search.next()
     assert train(search, one, (0.4, 0.05)).complete
-    assert search.next().role == "confirm"  # of the baseline
+    assert search.next().role == "confirm"  # the baseline's
     assert train(search, two, (0.6, 0.2)).complete
     search = reopened(search)
-    assert search.next().role == "confirm"  # which was interrupted
-    confirming = search.next()
-    assert (confirming.role, confirming.repeats) == ("confirm", two.number)
+    assert search.next().role == "confirm"  # the interrupted one, again
+    confirmation = search.next()
+    assert (confirmation.role, confirmation.repeats) == ("confirm", two.number)
 
 
 def test_patience_begins_when_the_baselines_have_ended(begin):
-    """Those that are no better than the first are no lack of success."""
+    """The second baseline is no better than the first. This does not count against a patience of one epoch."""
     search = begin(trials=1, confirm=0, patience=1)
     assert [trial.role for trial in run(search)] == ["baseline", "baseline", "search"]
 
 
-def test_patience_does_not_end_before_there_is_a_front_that_could_grow(begin):
+def test_patience_does_not_end_before_there_is_a_front(begin):
+    """Four trials have trained 12 epochs and none has ended, so there is no front yet. A fifth trial may begin."""
     search = begin(space=ALONE, trials=9, confirm=0, patience=5)
     running = [search.next() for _ in range(4)]
     for epoch in range(1, EPOCHS):
         for trial in running:
             assert search.record_epoch(trial.number, result(epoch))
-    assert search.next().number == 4  # 12 epochs, and nothing has ended
+    assert search.next().number == 4
 
 
 # Hours
@@ -159,14 +163,14 @@ def test_patience_does_not_end_before_there_is_a_front_that_could_grow(begin):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that only the tests advance; where it starts says nothing, as after a reboot."""
+    """A monotonic clock that only the test advances. Its start has no meaning, as after a reboot."""
     now = SimpleNamespace(seconds=123456.0)
     monkeypatch.setattr("sweeps.strategy.budget.time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 
 def run_by_the_clock(search, clock, seconds=600, measures=(0.5, 0.1), trials=99):
-    """Run up to so many more trials, each epoch taking so long."""
+    """Run at most `trials` more trials; each epoch takes `seconds`. Return the records of all trials."""
     for trial in itertools.islice(iter(search.next, None), trials):
         on, epoch = True, trial.epoch
         while on:
@@ -176,7 +180,7 @@ def run_by_the_clock(search, clock, seconds=600, measures=(0.5, 0.1), trials=99)
     return search.record.trials()
 
 
-def test_no_trial_is_begun_that_would_not_end_within_the_hours(begin, clock):
+def test_no_trial_begins_that_would_not_end_within_the_hours(begin, clock):
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
     trials = run_by_the_clock(search, clock)
     assert [(trial.state.name, trial.ended.seconds) for trial in trials] == [("COMPLETE", 2400)]
@@ -184,7 +188,8 @@ def test_no_trial_is_begun_that_would_not_end_within_the_hours(begin, clock):
     assert reopened(search).finished
 
 
-def test_a_trial_that_is_slower_than_those_before_is_stopped_where_the_hours_are_spent(begin, clock):
+def test_a_trial_that_becomes_too_slow_is_stopped_when_the_hours_are_spent(begin, clock):
+    """The first trial takes 10 minutes per epoch, the second 40. The second is stopped at the limit of 2 hours."""
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=2)
     run_by_the_clock(search, clock, trials=1)
     trials = run_by_the_clock(search, clock, seconds=2400)
@@ -194,8 +199,8 @@ def test_a_trial_that_is_slower_than_those_before_is_stopped_where_the_hours_are
     assert search.finished
 
 
-def test_the_search_leaves_the_confirming_runs_their_hours(begin, clock):
-    """Of 24 epochs of 10 minutes the last eight are the confirmation runs'."""
+def test_the_search_leaves_the_confirmation_runs_their_hours(begin, clock):
+    """There is time for 24 epochs of 10 minutes. The two confirmation runs need the last eight."""
     search = begin(space=ONE_BASELINE, trials=9, confirm=1, max_hours=4)
     run_by_the_clock(search, clock, trials=1)
     trials = run_by_the_clock(search, clock, measures=(0.5, 0.3))
@@ -212,13 +217,13 @@ def test_the_search_leaves_the_confirming_runs_their_hours(begin, clock):
 
 
 def test_hours_are_counted_for_all_slots_together(begin, clock):
-    """Eight epochs of ten minutes in four slots: the first to report is no sign that an epoch takes all the time."""
+    """Four slots train in parallel, 10 minutes per epoch. So an epoch takes far less than 10 minutes of the limit."""
     search = begin(trials=4, confirm=1, max_hours=2)
     running = [search.next() for _ in range(4)]
     clock.seconds += 60  # workers start
     for epoch in range(1, EPOCHS + 1):
         clock.seconds += 594
-        for trial in reversed(running):  # the searched ones are a little faster
+        for trial in reversed(running):  # the searched trials are a little faster
             clock.seconds += 2
             assert search.record_epoch(trial.number, result(epoch)) == (epoch < EPOCHS)
     for trial in running:
@@ -227,7 +232,8 @@ def test_hours_are_counted_for_all_slots_together(begin, clock):
     assert search.record.search_stopped is None
 
 
-def test_hours_at_work_add_up_over_interruptions_and_those_between_do_not_count(begin, clock):
+def test_only_running_time_counts_and_it_adds_up_over_interruptions(begin, clock):
+    """The sweep is interrupted after 2400 s and resumed on a clock that starts anew. It continues from 2400 s."""
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1.5)
     run_by_the_clock(search, clock, trials=1)
     clock.seconds = 7.0  # after a reboot
@@ -238,7 +244,7 @@ def test_hours_at_work_add_up_over_interruptions_and_those_between_do_not_count(
     assert [(trial.epoch, trial.ended.seconds) for trial in trials] == [(4, 2400), (4, 4800)]
 
 
-def test_hours_count_though_no_trial_has_ended(begin, clock):
+def test_hours_count_before_any_trial_has_ended(begin, clock):
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
     trial = search.next()
     for epoch in (1, 2):
@@ -249,7 +255,7 @@ def test_hours_count_though_no_trial_has_ended(begin, clock):
         assert search.budget.seconds == 1500 * epoch
 
 
-def test_hours_count_that_went_into_a_trial_that_failed_before_its_first_epoch(begin, clock):
+def test_hours_count_of_a_trial_that_failed_before_its_first_epoch(begin, clock):
     search = begin(space=ALONE, trials=9, confirm=0, max_hours=1)
     trial = search.next()
     clock.seconds += 1500
@@ -258,7 +264,8 @@ def test_hours_count_that_went_into_a_trial_that_failed_before_its_first_epoch(b
     assert reopened(search).budget.seconds == 1500
 
 
-def test_baselines_begin_only_while_there_are_hours(begin, clock):
+def test_no_baseline_begins_when_the_hours_are_spent(begin, clock):
+    """The first baseline spends the only hour in its first epoch. It is stopped, and the second never begins."""
     search = begin(trials=9, confirm=1, max_hours=1)
     (trial,) = run_by_the_clock(search, clock, seconds=HOUR)
     assert (trial.role, trial.state.name, trial.reason) == (
@@ -270,11 +277,11 @@ def test_baselines_begin_only_while_there_are_hours(begin, clock):
     assert reopened(search).finished
 
 
-# The clock on the wall
+# The wall clock
 
 
 def set_back(search, number):
-    """As if the clock had been set back by an hour between any two trials."""
+    """Change the recorded times of a trial as if the clock was set back by an hour before each trial."""
     with sqlite3.connect(search.record.store.file) as database:
         for column in ("datetime_start", "datetime_complete"):
             change = f"update trials set {column} = datetime({column}, '-{number} hours') where number = {number}"
@@ -284,6 +291,7 @@ def set_back(search, number):
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
 def test_a_clock_that_is_set_back_changes_nothing(begin, monkeypatch, sampler):
+    """One sweep has a steady clock. In the other one the wall clock jumps, and it is resumed after each trial."""
     plan = {"trials": 13, "rungs": (1, 2), "sampler": sampler, "confirm": 1}
     limits = {"patience": 20, "max_epochs": 60, "max_hours": 5}
 

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.search` on a real record: which trial runs when, how it ends; interruptions change nothing."""
+"""`sweeps.strategy.search` on a real record: which trial runs next, how trials end, and interruptions."""
 
 import math
 from collections import Counter
@@ -14,7 +14,7 @@ from tests.sweeps.searching import ALONE, EPOCHS, ious, reopened, result, told, 
 
 
 def run(search, **outcomes):
-    """Run to the end, one trial at a time; `outcomes`: (mIoU, worst IoU) by label, None: a failure."""
+    """Run to the end, one trial at a time. `outcomes`: (mIoU, worst IoU) by label; None makes the trial fail."""
     order = []
     while (trial := search.next()) is not None:
         order.append(trial)
@@ -27,10 +27,11 @@ def run(search, **outcomes):
     return order
 
 
-# The order of things
+# The order of trials
 
 
-def test_baselines_then_the_search_then_fresh_seeds_for_winner_and_reference(begin):
+def test_baselines_come_first_then_the_search_then_confirmation_runs(begin):
+    """The reference baseline and the winner each get two confirmation runs, with seeds that no earlier trial has."""
     search = begin()
     order = run(search, class_tilt=(0.5, 0.3))
     assert [trial.role for trial in order] == ["baseline"] * 2 + ["search"] * 3 + ["confirm"] * 4
@@ -38,20 +39,21 @@ def test_baselines_then_the_search_then_fresh_seeds_for_winner_and_reference(beg
     assert [trial.number for trial in order] == list(range(9))
     winner = search.outcome.choose().trial
     assert winner.role == "search"
-    confirming = order[5:]
-    assert [(trial.repeats, trial.config["seed"]) for trial in confirming] == [
+    confirmation = order[5:]
+    assert [(trial.repeats, trial.config["seed"]) for trial in confirmation] == [
         (0, 6),
         (0, 7),
         (winner.number, 6),
         (winner.number, 7),
     ]
-    for trial in confirming:  # the same configuration but for the seed, which chose nothing
+    for trial in confirmation:  # the same configuration with another seed
         assert {**trial.config, "seed": 5} == search.record[trial.repeats].config
     assert all(trial.config["seed"] == 5 for trial in order[:5])
     assert search.epochs_expected == 9 * EPOCHS
 
 
 def test_only_the_reference_is_confirmed_while_a_candidate_runs(begin):
+    """The winner is not known while a searched trial still runs. The last trial to end wins here."""
     search = begin()
     running = [search.next() for _ in range(5)]
     for trial in running[:-1]:
@@ -63,7 +65,7 @@ def test_only_the_reference_is_confirmed_while_a_candidate_runs(begin):
     assert search.next() is None
     assert not search.finished
     train(search, running[-1], (0.6, 0.4))
-    assert search.next().repeats == running[-1].number  # the last to come in won
+    assert search.next().repeats == running[-1].number
 
 
 def test_a_baseline_that_wins_is_confirmed_once(begin):
@@ -73,7 +75,7 @@ def test_a_baseline_that_wins_is_confirmed_once(begin):
     assert [(trial.repeats, trial.config["seed"]) for trial in order[5:]] == [(0, 6), (0, 7)]
 
 
-def test_without_baselines_or_confirmation_the_search_is_all(begin):
+def test_without_baselines_and_confirmation_there_are_only_searched_trials(begin):
     search = begin(space=ALONE, confirm=0)
     assert [trial.role for trial in run(search)] == ["search"] * 3
     assert search.epochs_expected == 3 * EPOCHS
@@ -81,14 +83,14 @@ def test_without_baselines_or_confirmation_the_search_is_all(begin):
     assert (choice.baseline, choice.floor) == (None, None)
 
 
-def test_failed_trials_do_not_keep_the_sweep_from_finishing(begin):
+def test_a_sweep_with_failed_trials_finishes(begin):
     search = begin()
     order = run(search, class_tilt=None, focal=None)
     assert Counter(search.record[trial.number].state.name for trial in order) == {"FAIL": 4, "COMPLETE": 3}
     assert search.outcome.choose().trial.label == "mcce"
 
 
-def test_a_sweep_in_which_everything_fails_finishes_with_nothing_to_recommend(begin):
+def test_a_sweep_in_which_all_trials_fail_finishes_and_recommends_nothing(begin):
     search = begin()
     order = run(search, class_tilt=None, focal=None, mcce=None)
     assert [trial.role for trial in order] == ["baseline"] * 2 + ["search"] * 3
@@ -97,7 +99,7 @@ def test_a_sweep_in_which_everything_fails_finishes_with_nothing_to_recommend(be
     assert search.outcome.choose() is None
 
 
-def test_a_failed_confirmation_is_not_tried_for_ever(begin):
+def test_a_failed_confirmation_run_is_not_repeated_forever(begin):
     search = begin(trials=1)
     for _ in range(3):
         train(search, search.next(), (0.5, 0.1))
@@ -113,7 +115,7 @@ def test_a_failed_confirmation_is_not_tried_for_ever(begin):
 
 
 def test_a_search_can_be_interrupted_at_every_event(begin):
-    """Opened anew whenever something happened, it runs the trials of an unbroken one, each once."""
+    """A search that is reopened after every event runs the same trials as an uninterrupted one, each once."""
     expected = [(t.role, t.label, t.config) for t in run(begin(trials=1, confirm=1), class_tilt=(0.5, 0.3))]
     search = begin(trials=1, confirm=1)
 
@@ -123,7 +125,7 @@ def test_a_search_can_be_interrupted_at_every_event(begin):
     numbers = []
     while (trial := search.next()) is not None:
         search = reopened()
-        assert search.next() == trial  # found RUNNING, handed out first under its number
+        assert search.next() == trial  # it is RUNNING in the record, so it comes first, under its number
         search.record_epoch(trial.number, result(1, 0.2, 0.05))
         search = reopened()
         again = search.next()
@@ -137,7 +139,7 @@ def test_a_search_can_be_interrupted_at_every_event(begin):
     assert all(trial.complete for trial in search.record.trials())
 
 
-def test_trials_found_running_come_first_in_order_and_new_ones_after(begin):
+def test_interrupted_trials_come_first_in_order_and_new_trials_after_them(begin):
     search = begin()
     first, second, third = (search.next() for _ in range(3))
     train(search, second, (0.5, 0.1))
@@ -146,7 +148,8 @@ def test_trials_found_running_come_first_in_order_and_new_ones_after(begin):
     assert [search.next().number for _ in range(3)] == [first.number, third.number, 3]
 
 
-def test_a_trial_that_was_all_done_but_for_saying_so_is_completed_on_load(begin):
+def test_a_trial_whose_end_was_not_recorded_is_completed_on_load(begin):
+    """All epochs of the first trial are recorded, but not its end. The second trial still has epochs to train."""
     search = begin()
     trial, other = search.next(), search.next()
     for epoch in range(1, EPOCHS + 1):
@@ -159,7 +162,7 @@ def test_a_trial_that_was_all_done_but_for_saying_so_is_completed_on_load(begin)
     assert search.next().number == 2
 
 
-def test_a_searched_trial_completed_on_load_is_known_to_the_sampler(begin):
+def test_the_sampler_sees_a_trial_that_is_completed_on_load(begin):
     search = begin(space=ALONE, trials=2)
     trial = search.next()
     for epoch in range(1, EPOCHS + 1):
@@ -168,8 +171,11 @@ def test_a_searched_trial_completed_on_load_is_known_to_the_sampler(begin):
     assert (known.params, known.values) == (trial.params, pytest.approx((0.6, 0.2)))
 
 
-def test_a_trial_that_ended_but_for_being_told_so_ends_again(begin):
-    """Killed between the two writes of an end: why it ended is there, that it did is not."""
+def test_a_trial_whose_end_was_recorded_in_part_is_trained_to_its_end(begin):
+    """The process is killed between the two writes of an end: the reason is recorded, but the trial is RUNNING.
+
+    The trial is resumed and completes, and the reason is gone.
+    """
     search = begin(trials=1, confirm=0)
     trial = search.next()
     search.record_epoch(trial.number, result(1))
@@ -183,7 +189,7 @@ def test_a_trial_that_ended_but_for_being_told_so_ends_again(begin):
 # How trials end
 
 
-def test_a_class_that_is_absent_is_left_out_of_the_measures(begin):
+def test_an_absent_class_does_not_count_in_the_objectives(begin):
     search = begin()
     trial = search.next()
     for epoch in range(1, EPOCHS + 1):
