@@ -49,7 +49,7 @@ def test_exactly_the_expected_trials_are_stopped(halved):
 
 
 def test_a_stopped_trial_is_no_candidate_even_with_good_results(halved):
-    """Trial 5 has good results after one epoch, but is stopped. Of the complete trials, only trial 7 is on the front."""
+    """Trial 5 has good results after one epoch, but is stopped. Of the complete trials, only 7 is on the front."""
     complete = [number for number, (_, stopped) in enumerate(CURVES) if stopped is None]
     assert [trial.number for trial in halved.outcome.candidates()] == complete
     assert [trial.number for trial in halved.outcome.front()] == [7]

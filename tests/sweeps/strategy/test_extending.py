@@ -1,4 +1,4 @@
-"""A recorded sweep with other limits: it continues as if it had had them, and failed trials can begin again."""
+"""A recorded sweep with new limits continues as if it always had them, and its failed trials can begin again."""
 
 import pytest
 
@@ -12,7 +12,7 @@ ONE_BASELINE = {**ALONE, "baselines": {"mcce": {"loss": "mcce"}}}
 
 
 def run(search, *worst):
-    """Run to the end. The i-th searched trial has the i-th worst-class IoU, or the last; None: it fails."""
+    """Run to the end. The i-th searched trial has the i-th worst IoU, or the last one; None makes it fail."""
     while (trial := search.next()) is not None:
         place = len(search.record.trials("search")) - 1 if trial.role == "search" else -1
         value = 0.1 if place < 0 else worst[min(place, len(worst) - 1)]
@@ -26,7 +26,7 @@ def run(search, *worst):
 
 
 def extended(search, **changes):
-    """The sweep as another process continues it with these changes."""
+    """Continue the sweep in another process with these changes."""
     record = reopened(search).record
     extend(record, ResumeOptions(**changes))
     return reopened(Search(record))
@@ -37,7 +37,7 @@ def searched(search):
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "grid"])
-def test_more_trials_are_those_that_a_longer_sweep_would_have_tried(begin, sampler):
+def test_an_extended_sweep_tries_the_same_configurations_as_a_longer_sweep(begin, sampler):
     plan = {"space": ONE_BASELINE, "confirm": 1, "sampler": sampler}
     long = run(begin(**plan, trials=4), 0.1, 0.3, 0.2, 0.4)
     search = extended(run(begin(**plan, trials=2), 0.1, 0.3), trials=4)
@@ -47,7 +47,8 @@ def test_more_trials_are_those_that_a_longer_sweep_would_have_tried(begin, sampl
     assert search.outcome.choose().trial.params == long.outcome.choose().trial.params
 
 
-def test_a_winner_that_comes_later_is_confirmed_and_the_reference_is_not_confirmed_again(begin):
+def test_a_later_winner_is_confirmed_and_the_reference_is_not_confirmed_again(begin):
+    """The extension finds a better trial. It gets two confirmation runs; those of the first winner stay."""
     search = extended(run(begin(space=ONE_BASELINE, trials=1, confirm=2), 0.2), trials=2)
     first = [trial.number for trial in search.record.trials("search")]
     run(search, 0.2, 0.4)
@@ -57,7 +58,7 @@ def test_a_winner_that_comes_later_is_confirmed_and_the_reference_is_not_confirm
 
 
 def test_extending_keeps_room_for_the_confirmation_of_a_later_winner(begin):
-    """Baseline, trial and two confirmation runs are 16 of 27 epochs; a second trial would leave its winner too few."""
+    """16 of 27 epochs are spent. One more trial and its confirmation run fit; another trial does not."""
     search = run(begin(space=ONE_BASELINE, trials=1, confirm=1, max_epochs=16), 0.2)
     assert search.record.epochs == 16
     search = run(extended(search, trials=9, max_epochs=27), 0.2, 0.4)
@@ -66,29 +67,30 @@ def test_extending_keeps_room_for_the_confirmation_of_a_later_winner(begin):
     assert "27 epochs" in search.record.search_stopped
 
 
-def test_a_search_that_patience_stopped_continues_with_more_patience_and_without_it_stops_again(begin):
+def test_a_search_that_patience_stopped_continues_only_with_more_patience(begin):
+    """More trials alone change nothing. A patience of 12 epochs allows two more trials."""
     plan = {"space": ONE_BASELINE, "trials": 9, "confirm": 2, "patience": 4}
     search = run(begin(**plan), 0.2, 0.1)
     tried = len(searched(search))
     assert search.record.search_stopped == "no better front for 4 epochs"
     again = run(extended(search, trials=12), 0.2, 0.1)
     assert len(searched(again)) == tried
-    assert again.record.search_stopped == "no better front for 4 epochs"  # 16 epochs of confirmation are no search
+    assert again.record.search_stopped == "no better front for 4 epochs"  # confirmation runs do not count
     more = run(extended(again, patience=12), 0.2, 0.1)
     assert len(searched(more)) == tried + 2
 
 
-def test_a_sweep_that_goes_on_may_be_extended_too(begin):
+def test_an_unfinished_sweep_can_be_extended_as_well(begin):
     search = begin(space=ALONE, trials=2, confirm=0)
     train(search, search.next(), (0.5, 0.1))
-    search.next()  # is interrupted
+    search.next()  # this trial is interrupted
     search = run(extended(search, trials=3, max_hours=9), 0.1)
     assert len(searched(search)) == 3
     assert search.plan.max_hours == 9
 
 
 @pytest.mark.parametrize("changes", [{}, {"trials": 3}, {"retry_failed": True}])
-def test_a_sweep_that_has_ended_stays_ended_if_nothing_changes(begin, changes):
+def test_a_finished_sweep_stays_finished_if_nothing_changes(begin, changes):
     search = run(begin(trials=3), 0.1)
     record = reopened(search).record
     extend(record, ResumeOptions(**changes))
@@ -103,7 +105,7 @@ def test_a_sweep_that_has_ended_stays_ended_if_nothing_changes(begin, changes):
         ({"max_epochs": 7}, "--max-epochs 7: 2 baselines, 4 confirmation runs and one searched configuration"),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(begin, changes, named):
+def test_an_impossible_extension_is_refused_and_changes_nothing(begin, changes, named):
     search = run(begin(trials=3), 0.1)
     record = reopened(search).record
     with pytest.raises(UserError) as caught:
@@ -112,7 +114,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(begin, changes, named):
     assert reopened(search).record.finished
 
 
-def test_a_grid_grows_no_longer_than_its_points(begin):
+def test_a_grid_is_extended_to_all_its_points_at_most(begin):
     search = run(begin(space=ALONE, sampler="grid", trials=1, confirm=0), 0.1)
     search = run(extended(search, trials=99), 0.1)
     assert search.plan.trials == len(searched(search)) == len(search.space.grid())
@@ -121,7 +123,8 @@ def test_a_grid_grows_no_longer_than_its_points(begin):
 # Failed trials
 
 
-def test_a_failed_trial_begins_again_with_its_configuration_and_takes_no_ones_place(begin):
+def test_a_retried_trial_has_the_same_configuration_and_replaces_the_failed_one(begin):
+    """The retry takes the place of the failed trial among the proposals. The failed trial stays in the record."""
     search = run(begin(space=ONE_BASELINE, trials=3, confirm=0), 0.1, None, 0.3)
     (failed,) = search.record.failures()
     proposed = searched(search)
@@ -139,10 +142,10 @@ def test_a_failed_trial_begins_again_with_its_configuration_and_takes_no_ones_pl
     assert search.record.proposals == 3
     assert sorted(map(repr, searched(search))) == sorted(map(repr, proposed))
     assert search.outcome.choose().trial.number == again.number
-    assert search.record[failed.number].state.name == "FAIL"  # what happened stays recorded
+    assert search.record[failed.number].state.name == "FAIL"
 
 
-def test_a_failed_baseline_and_a_failed_confirmation_begin_again(begin):
+def test_a_failed_baseline_and_a_failed_confirmation_run_are_retried(begin):
     search = begin(space=ONE_BASELINE, trials=1, confirm=1)
     search.record_end(search.next().number, "diverged")
     train(search, search.next(), (0.5, 0.2))
@@ -174,7 +177,7 @@ def test_a_trial_that_fails_again_can_be_retried_again(begin):
 
 
 def test_a_search_after_a_retry_proposes_what_it_would_have_without_the_failure(begin):
-    """Proposals are seeded by their place; a retry takes the place of what it retries."""
+    """The seed of a proposal is its place, and a retry takes the place of the trial that it retries."""
     plan = {"space": ALONE, "confirm": 0, "sampler": "random"}
     smooth = run(begin(**plan, trials=4), 0.1)
     bumpy = extended(run(begin(**plan, trials=2), None, 0.1), retry_failed=True, trials=4)
@@ -183,7 +186,7 @@ def test_a_search_after_a_retry_proposes_what_it_would_have_without_the_failure(
 
 
 def test_a_failed_trial_is_not_retried_beyond_the_limit(begin):
-    """It would be stopped after an epoch, and could not be retried any more."""
+    """There is no room for a whole trial. A retry would be stopped early, and a stopped trial cannot be retried."""
     search = run(begin(space=ALONE, trials=2, confirm=0, max_epochs=8), None, 0.1)
     assert search.record.epochs == 4
     search = run(extended(search, trials=3), 0.1)

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.planning`: what a command line means, and which sweep it goes on with, on real studies."""
+"""`sweeps.strategy.planning` on real studies: the plan of a command line, and the sweep that the command continues."""
 
 import contextlib
 import shutil
@@ -28,7 +28,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def storage(tables, tmp_path, monkeypatch):
-    """The default storage of an empty working directory."""
+    """The default storage, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(tables, "sweeps.db")
     return "sqlite:///sweeps.db"
@@ -36,7 +36,7 @@ def storage(tables, tmp_path, monkeypatch):
 
 @pytest.fixture
 def plan(data):
-    """The plan of a command line: `plan("--seed", "3")`."""
+    """Make the plan of a command line: `plan("--seed", "3")`."""
 
     def make(*arguments):
         return plan_of(options(data, *arguments), data)
@@ -46,14 +46,14 @@ def plan(data):
 
 @pytest.fixture(scope="module")
 def mine(data, tables, tmp_path_factory):
-    """An SQLite file that holds a sweep named `mine` of the default plan."""
+    """An SQLite file with a sweep named `mine`, which has the default plan."""
     file = shutil.copy(tables, tmp_path_factory.mktemp("optuna") / "mine.db")
     begun(f"sqlite:///{file}", plan_of(options(data), data), "mine")
     return file
 
 
 def options(data, *arguments):
-    """The options of a command line, those that change nothing of the plan left out."""
+    """The options of a command line, without `--dry-run`, which does not change the plan."""
     given = vars(run.parser().parse_args(["--dataset", str(data.path), *arguments]))
     given.pop("dry_run", None)
     return run.options_of(given)
@@ -70,10 +70,11 @@ def refusal(plan, *arguments):
     return str(caught.value)
 
 
-# What is planned
+# The plan
 
 
-def test_what_is_not_said_is_as_the_space_says(plan):
+def test_missing_flags_take_their_values_from_the_space(plan):
+    """The space gives the defaults, `--set` changes the space, and a flag overrides both."""
     default = plan()
     assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 40, 2, 0.25)
     assert (default.patience, default.max_epochs, default.max_hours, default.warm_start) == (None, None, None, ())
@@ -96,7 +97,7 @@ def test_what_is_not_said_is_as_the_space_says(plan):
         (["--epochs", "12", "--set", "search.rungs=[3, 5]", "--no-halving"], ()),
     ],
 )
-def test_the_rungs_are_chosen_or_come_of_the_budget(plan, arguments, wanted):
+def test_rungs_are_given_or_follow_from_the_epochs(plan, arguments, wanted):
     assert plan(*arguments).rungs == wanted
 
 
@@ -123,11 +124,11 @@ def test_the_rungs_are_chosen_or_come_of_the_budget(plan, arguments, wanted):
         (["--max-epochs", "47", "--confirm", "0"], "3 baselines, 0 confirmation runs and one searched"),
     ],
 )
-def test_a_budget_that_makes_no_sense_is_refused(plan, arguments, named):
+def test_rungs_shares_and_limits_that_are_impossible_are_refused(plan, arguments, named):
     assert named in refusal(plan, *arguments)
 
 
-def test_the_least_budget_is_enough(plan, tmp_path):
+def test_the_smallest_possible_limit_of_epochs_is_accepted(plan, tmp_path):
     assert plan("--max-epochs", "96").max_epochs == 96
     (tmp_path / "own.yaml").write_text("space: {t: {low: 1, high: 2}}")
     own = "--space", str(tmp_path / "own.yaml"), "--epochs", "3", "--confirm", "0"
@@ -137,7 +138,7 @@ def test_the_least_budget_is_enough(plan, tmp_path):
     )
 
 
-def test_a_grid_is_no_longer_than_its_points(plan):
+def test_a_grid_has_no_more_trials_than_points(plan):
     assert plan("--space", "cityscapes_paper", "--trials", "9").trials == 2
     assert plan("--space", "cityscapes_paper", "--trials", "1").trials == 1
 
@@ -153,7 +154,8 @@ def test_a_grid_is_no_longer_than_its_points(plan):
         (["--set", *TINY, "--workers-per-trial", "8"], "batch_size 8 over 8 workers leaves 1 image each"),
     ],
 )
-def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(plan, data, arguments, named):
+def test_bad_encoders_and_batch_sizes_are_refused_before_the_first_trial(plan, data, arguments, named):
+    """`preflight` finds errors that only the model libraries can name, also in values of the search space."""
     with pytest.raises(UserError) as caught:
         preflight(plan(*arguments), data)
     assert named in str(caught.value)
@@ -163,7 +165,7 @@ def test_what_only_the_model_libraries_know_is_refused_before_the_first_trial(pl
 # Which sweep is meant
 
 
-def test_the_same_command_goes_on_with_a_sweep_that_has_not_ended_and_else_begins_another(plan, storage):
+def test_the_same_command_continues_an_unfinished_sweep_or_begins_a_new_one(plan, storage):
     assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-1", None)
     record = begun(storage, plan(), "tiny-1")
     name, found = resolve_name(plan(), Runtime(storage=storage), "tiny")
@@ -195,7 +197,9 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize(("arguments", "differs"), DIFFERENT)
-def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(plan, storage, mine, arguments, differs):
+def test_a_taken_name_with_other_settings_is_refused_and_the_differences_are_named(
+    plan, storage, mine, arguments, differs
+):
     shutil.copy(mine, "sweeps.db")
     with pytest.raises(UserError) as caught:
         resolve_name(plan("--name", "mine", *arguments), Runtime(storage=storage), "tiny")
@@ -206,17 +210,22 @@ def test_a_sweep_of_this_name_with_other_settings_is_refused_by_what_differs(pla
 
 
 def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
+    """A command continues the unfinished sweep with its own plan, even if it is not the latest one."""
     begun(storage, plan(), "tiny-1")
     for arguments, _ in DIFFERENT[:3]:
         assert resolve_name(plan(*arguments), Runtime(storage=storage), "tiny") == ("tiny-2", None)
     begun(storage, plan("--seed", "1"), "tiny-2")
     name, record = resolve_name(plan(), Runtime(storage=storage), "tiny")
-    assert (name, record.plan.seed) == ("tiny-1", 0)  # though it is not the latest
+    assert (name, record.plan.seed) == ("tiny-1", 0)
     record.finish()
     assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-3", None)
 
 
-def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage, command):
+def test_checkpoints_of_a_sweep_in_another_storage_are_kept(plan, storage, command):
+    """Two folders hold checkpoints, but this storage does not know their sweeps.
+
+    An automatic name avoids the folder, an explicit name is refused, and the checkpoints stay.
+    """
     for name in ("tiny-1", "mine"):
         Path("runs", name, "checkpoints").mkdir(parents=True)
         Path("runs", name, "checkpoints", "trial-00000.pt").touch()
@@ -228,40 +237,42 @@ def test_checkpoints_of_a_sweep_in_another_storage_are_left_alone(plan, storage,
 
 
 @pytest.mark.parametrize("arguments", [["--concurrent", "2"], ["--tracking-uri", "sqlite:///x.db"], ["--dry-run"]])
-def test_where_a_sweep_runs_is_no_part_of_its_plan(plan, storage, mine, arguments):
+def test_flags_about_where_a_sweep_runs_are_no_part_of_its_plan(plan, storage, mine, arguments):
     shutil.copy(mine, "sweeps.db")
     assert resolve_name(plan("--name", "mine", *arguments), Runtime(storage=storage), "tiny")[1] is not None
 
 
-def test_the_data_are_part_of_the_plan_and_versions_are_not(plan, storage):
+def test_the_data_set_is_part_of_the_plan_and_package_versions_are_not(plan, storage):
     begun(storage, replace(plan(), versions={"torch": "1.0"}), "tiny-1")
     assert resolve_name(plan(), Runtime(storage=storage), "tiny")[1] is not None
     assert resolve_name(replace(plan(), fingerprint="another"), Runtime(storage=storage), "tiny") == ("tiny-2", None)
 
 
-def test_a_name_is_taken_up_with_the_same_plan_and_free_if_nobody_has_it(plan, storage):
+def test_a_given_name_begins_a_sweep_or_finds_the_one_with_the_same_plan(plan, storage):
+    """A finished sweep is found as well."""
     assert resolve_name(plan("--name", "mine"), Runtime(storage=storage), "tiny") == ("mine", None)
     record = begun(storage, plan(), "mine")
     for _ in range(2):
         name, found = resolve_name(plan("--name", "mine"), Runtime(storage=storage), "tiny")
         assert (name, found.plan) == ("mine", record.plan)
-        record.finish()  # its report is shown again
+        record.finish()
 
 
-def test_a_sweep_that_was_killed_as_it_began_is_begun_again(plan, storage):
+def test_a_sweep_that_was_killed_at_its_start_begins_again_under_its_name(plan, storage):
+    """The study exists, but has no plan yet."""
     optuna.create_study(storage=storage, study_name="tiny-1", directions=["maximize"] * 2)
     assert resolve_name(plan(), Runtime(storage=storage), "tiny") == ("tiny-1", None)
     assert resolve_name(plan("--name", "tiny-1"), Runtime(storage=storage), "tiny") == ("tiny-1", None)
     assert begun(storage, plan(), "tiny-1").trials() == []
 
 
-def test_somebody_elses_study_is_left_alone(plan, storage):
+def test_a_study_of_another_program_is_refused(plan, storage):
     optuna.create_study(storage=storage, study_name="tiny-1").set_user_attr("theirs", True)
     with pytest.raises(UserError, match=r"'tiny-1' in .* is not a sweep of this program"):
         resolve_name(plan("--name", "tiny-1"), Runtime(storage=storage), "tiny")
 
 
-def test_the_latest_sweep_is_the_one_begun_last(plan, storage):
+def test_the_latest_sweep_is_the_one_that_was_begun_last(plan, storage):
     with pytest.raises(UserError, match="holds no sweep yet"):
         latest(storage)
     for name in ("b", "c", "a"):
@@ -275,13 +286,14 @@ def test_the_latest_sweep_is_the_one_begun_last(plan, storage):
 @pytest.mark.parametrize(
     "name", ["../x", "/abs", "a/b", "..", ".", "-a", "_a", "a b", "a\n", "a\\b", "ä", "", "x" * 65]
 )
-def test_a_name_that_could_leave_its_folder_or_confuse_a_command_is_refused(name):
+def test_a_name_that_is_no_plain_file_name_is_refused(name):
     with pytest.raises(UserError, match="--name"):
         check_name(name, "--name")
 
 
 @pytest.mark.parametrize("stem", ["my data", "../x", "/abs", "...", "ä", "-a-", "x" * 200])
-def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
+def test_an_automatic_name_is_valid_for_resume(plan, storage, stem):
+    """The name is made from the name of the data set, which may hold any characters."""
     first, _ = resolve_name(plan(), Runtime(storage=storage), stem)
     begun(storage, replace(plan(), seed=1), first)
     second, _ = resolve_name(plan(), Runtime(storage=storage), stem)
@@ -290,7 +302,8 @@ def test_a_name_made_of_a_data_sets_can_be_given_to_resume(plan, storage, stem):
         check_name(name, "--resume")
 
 
-def test_a_sweep_goes_on_where_its_checkpoints_are(plan, storage, tmp_path, monkeypatch):
+def test_a_sweep_continues_only_where_its_checkpoints_are(plan, storage, tmp_path, monkeypatch):
+    """From another working directory it is refused, until its folder is moved there."""
     begun_here = plan("--name", "mine")
     SweepFolder("mine").check_not_elsewhere(begun_here)
     Path("runs", "mine").mkdir(parents=True)
@@ -309,7 +322,10 @@ def test_a_sweep_goes_on_where_its_checkpoints_are(plan, storage, tmp_path, monk
 
 @pytest.fixture
 def command(data, storage, monkeypatch):
-    """Runs the command with Ray and the trials left out: what it would have begun, gone on with or reported."""
+    """Run the command without Ray and trials.
+
+    It returns the exit code, `ran` or `reported`, the name of the sweep and its number of trials.
+    """
     done = []
 
     def ran(record, *_):
@@ -334,7 +350,7 @@ def command(data, storage, monkeypatch):
     return issue
 
 
-def test_a_command_begins_goes_on_or_reports(command, storage):
+def test_a_command_begins_continues_or_reports_a_sweep(command, storage):
     assert command() == (130, "ran", "tiny-1", 0)
     Record.load(storage, "tiny-1").begin("baseline", "mcce", {"epochs": 12})
     assert command() == (130, "ran", "tiny-1", 1)

@@ -1,4 +1,4 @@
-"""`sweeps.strategy.proposals` with real samplers: proposals are in the space, and interruptions change none."""
+"""`sweeps.strategy.proposals` with real samplers: proposals are in the space, and interruptions do not change them."""
 
 import math
 from statistics import mean, median
@@ -13,7 +13,7 @@ from tests.sweeps.searching import reopened
 
 SAMPLERS = ("tpe", "gp", "nsga2", "random", "grid")
 LEARNING = ("tpe", "gp")
-TRIALS = {"tpe": 13, "gp": 13, "nsga2": 20, "random": 6, "grid": 12}  # past each sampler's random beginning
+TRIALS = {"tpe": 13, "gp": 13, "nsga2": 20, "random": 6, "grid": 12}  # more than each sampler's first random trials
 SPACE = {
     "trial": {"epochs": 1, "crop": [32, 48]},
     "space": {
@@ -26,11 +26,11 @@ SPACE = {
 
 
 LINE = parse_space({"space": {"lr": {"low": 0.0001, "high": 1}, "momentum": {"low": 0.5, "high": 0.9}}}, "own.yaml")
-"""One dimension that matters, and one that does not: so that there is always something that was not tried."""
+"""One dimension that matters, and one that does not, so that there is always an untried configuration."""
 
 
 def outcome(trial):
-    """A trade-off with some structure: the tilt helps the worst class and harms the mean. Every fifth trial fails."""
+    """A trade-off: the tilt helps the worst class and harms the mean. Every fifth trial fails (None)."""
     if trial.number % 5 == 4:
         return None
     t, lr = trial.params["t"], trial.params["lr"]
@@ -48,7 +48,10 @@ def end(search, trial):
 
 
 def proposals(search, interrupted):
-    """Every trial's parameters, two trials running at a time; `interrupted`: the search is now and then reopened."""
+    """Run two trials at a time and return the parameters of all trials.
+
+    `interrupted`: the search is reopened after every fourth trial.
+    """
     running = []
     while True:
         while len(running) < 2 and (trial := search.next()) is not None:
@@ -59,7 +62,7 @@ def proposals(search, interrupted):
         end(search, ended)
         if interrupted and ended.number % 4 == 3:
             search = reopened(search)
-            # What ran is handed out again, first and under its own numbers.
+            # The interrupted trials come first, under their own numbers.
             assert [search.next().number for _ in running] == [trial.number for trial in running]
     assert search.finished
     return [trial.params for trial in search.record.trials()]
@@ -75,7 +78,7 @@ def within(params):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_an_interrupted_search_proposes_what_an_unbroken_one_does(begin, sampler):
+def test_an_interrupted_search_proposes_the_same_as_an_uninterrupted_one(begin, sampler):
     plan = {"space": SPACE, "sampler": sampler, "trials": TRIALS[sampler], "confirm": 0}
     unbroken = proposals(begin(**plan), interrupted=False)
     broken = proposals(begin(**plan), interrupted=True)
@@ -86,12 +89,12 @@ def test_an_interrupted_search_proposes_what_an_unbroken_one_does(begin, sampler
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "random"])
-def test_another_seed_proposes_other_things(sampler):
+def test_another_seed_proposes_another_configuration(sampler):
     space = parse_space(SPACE, "own.yaml")
     assert len({repr(Proposer(space, sampler, seed, (True, True)).next([]).params) for seed in range(4)}) == 4
 
 
-def test_a_grid_is_tried_once_each_in_order_and_then_the_search_is_over(begin):
+def test_a_grid_tries_each_point_once_in_order_and_then_ends(begin):
     search = begin(space=SPACE, sampler="grid", trials=99, confirm=0)
     tried = []
     while (trial := search.next()) is not None:
@@ -102,7 +105,7 @@ def test_a_grid_is_tried_once_each_in_order_and_then_the_search_is_over(begin):
     assert search.finished
 
 
-def test_a_grid_goes_on_after_a_warm_start_and_repeats_none_of_its_points(begin):
+def test_a_grid_begins_with_the_warm_start_and_does_not_repeat_its_point(begin):
     last = begin(space=SPACE, sampler="grid").space.grid()[-1]
     search = begin(space=SPACE, sampler="grid", trials=99, confirm=0, warm_start=(last,))
     tried = [search.next().params for _ in search.space.grid()]
@@ -110,13 +113,13 @@ def test_a_grid_goes_on_after_a_warm_start_and_repeats_none_of_its_points(begin)
     assert search.next() is None
 
 
-# What the sampler makes of it
+# What the sampler does with its observations
 
 
 def late(sampler, values, shortfall=lambda lr: None, maximize=(True, True)):
-    """The learning rates proposed past the random beginning, `values` and `shortfall` being functions of them."""
+    """The learning rates proposed after the first 10 trials. `values` and `shortfall` are functions of the rate."""
     proposer, earlier = Proposer(LINE, sampler, 0, maximize), []
-    for _ in range(18 if sampler == "gp" else 24):  # which learns faster, and takes its time
+    for _ in range(18 if sampler == "gp" else 24):  # GP learns faster, but is slow
         params = proposer.next(earlier).params
         earlier.append(Observation(params, values(params["lr"]), shortfall=shortfall(params["lr"])))
     return [one.params["lr"] for one in earlier[10:]]
@@ -124,10 +127,10 @@ def late(sampler, values, shortfall=lambda lr: None, maximize=(True, True)):
 
 @pytest.mark.parametrize("sampler", LEARNING)
 @pytest.mark.parametrize("maximize", [(True, True), (True, False)])
-def test_a_sampler_learns_from_what_was_told(sampler, maximize):
-    """Where only low learning rates do well in both measures, late proposals are lower than a random search's.
+def test_a_sampler_learns_from_observations(sampler, maximize):
+    """Only low learning rates do well in both objectives. So late proposals are lower than those of a random search.
 
-    Not all of them: what is too close to an earlier proposal becomes a random one.
+    Not all of them are low: a proposal that is too close to an earlier one becomes a random one.
     """
 
     def values(lr):
@@ -138,8 +141,8 @@ def test_a_sampler_learns_from_what_was_told(sampler, maximize):
 
 
 @pytest.mark.parametrize("sampler", LEARNING)
-def test_a_sampler_keeps_to_what_keeps_the_guard(sampler):
-    """Learning rates near 0.8 do best, but above 0.3 the guard is not kept; the edge itself is worth a try."""
+def test_a_sampler_prefers_configurations_that_keep_the_guard(sampler):
+    """Learning rates near 0.8 do best, but only rates up to 0.3 keep the guard. A little more than 0.3 is tolerated."""
 
     def values(lr):
         return (-abs(lr - 0.8),) * 2
@@ -151,8 +154,8 @@ def test_a_sampler_keeps_to_what_keeps_the_guard(sampler):
 
 
 @pytest.mark.parametrize("sampler", LEARNING)
-def test_what_was_tried_is_not_proposed_again(sampler):
-    """Only the learning rate matters for one of the losses, and its best is the highest there is: the edge attracts."""
+def test_no_configuration_is_proposed_twice(sampler):
+    """The best learning rate is the highest of the range, and samplers tend to repeat the edge of a range."""
     space = parse_space(
         {
             "space": {
@@ -172,15 +175,15 @@ def test_what_was_tried_is_not_proposed_again(sampler):
 
 
 @pytest.mark.parametrize("sampler", [*LEARNING, "nsga2", "random"])
-def test_no_two_proposals_are_the_same_to_all_shown_digits(sampler):
-    """The best corner attracts, and a proposal next to it would train the same again."""
+def test_no_two_proposals_have_the_same_label(sampler):
+    """Samplers tend to repeat the best corner of the space. Proposals differ by at least `CLOSE` in one dimension."""
     space = parse_space(
         {"space": {"t": {"low": 0.1, "high": 3, "log": True}, "lr": {"low": 0.1, "high": 0.4, "log": True}}}, "own.yaml"
     )
     proposer, earlier = Proposer(space, sampler, 0, (True, True)), []
     for _ in range(16):
         t, lr = proposer.next(earlier).params.values()
-        for one in earlier:  # the unit cube, with both ranges on a log scale
+        for one in earlier:  # distances in the unit cube, on log scales
             apart = (
                 abs(math.log(t / one.params["t"]) / math.log(30)),
                 abs(math.log(lr / one.params["lr"]) / math.log(4)),
@@ -191,8 +194,8 @@ def test_no_two_proposals_are_the_same_to_all_shown_digits(sampler):
     assert len(set(labels)) == len(labels)
 
 
-def test_where_everything_near_is_tried_the_farthest_is_proposed_and_the_search_goes_on():
-    """A range has no last configuration, a list of choices does."""
+def test_a_search_over_a_range_never_ends():
+    """Every value of the range is close to a tried one. The value that is farthest from them is proposed."""
     line = parse_space({"space": {"dropout": {"low": 0, "high": 0.5}}}, "own.yaml")
     step = CLOSE * 0.5
     earlier = [Observation({"dropout": step * i}, (0.5, 0.5)) for i in range(int(0.5 / step) + 1)]
@@ -202,7 +205,7 @@ def test_where_everything_near_is_tried_the_farthest_is_proposed_and_the_search_
 
 
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "random"])
-def test_a_space_of_few_configurations_is_tried_once_each_and_then_the_search_is_over(begin, sampler):
+def test_a_space_of_few_configurations_tries_each_once_and_then_ends(begin, sampler):
     few = {
         "loss": {"choices": ["mcce", "focal", "class_tilt"]},
         "t": {"choices": [1, 2], "when": {"loss": "class_tilt"}},
@@ -225,7 +228,10 @@ def test_a_space_of_few_configurations_is_tried_once_each_and_then_the_search_is
 
 
 def history(n, **changes):
-    """Of `n` earlier proposals in the conditional space, the later the better; `changes`: by place, what is other."""
+    """Observations of `n` proposals in the conditional space, each better than the one before.
+
+    `changes`: `at_3=one` replaces the observation at place 3.
+    """
     found = []
     for i in range(n):
         params = {"loss": "class_tilt", "t": 0.1 + i / n, "lr": 0.01 + 0.09 * i / n}
@@ -240,7 +246,8 @@ def asked(sampler, earlier):
 
 
 @pytest.mark.parametrize("sampler", LEARNING)
-def test_what_was_observed_changes_what_is_proposed_also_where_parameters_hang_on_others(sampler):
+def test_an_observation_changes_the_proposal_in_a_conditional_space(sampler):
+    """Equal observations give equal proposals, another observation gives another. Random search ignores both."""
     other = Observation(history(12)[3].params, (0.9, 0.9))
     assert within(asked(sampler, history(12)))
     assert asked(sampler, history(12)) == asked(sampler, history(12))
@@ -249,8 +256,11 @@ def test_what_was_observed_changes_what_is_proposed_also_where_parameters_hang_o
 
 
 @pytest.mark.parametrize("sampler", LEARNING)
-def test_what_runs_is_seen_and_what_failed_is_not(sampler):
-    """A trial at what is proposed beside it: something else is proposed. A failed one tells nothing of other places."""
+def test_running_trials_are_seen_and_failed_trials_only_block_their_own_place(sampler):
+    """A trial runs or has failed at the place of the next proposal: the proposal is another one.
+
+    A trial that has failed at another place does not change the proposal.
+    """
     ended = [Observation(one.params, (i / 100, -((i / 100) ** 2))) for i, one in enumerate(history(12))]
     alone = asked(sampler, [*ended, Observation(ended[5].params, failed=True)])
     assert asked(sampler, [*ended, Observation(alone)]) != alone
@@ -260,7 +270,7 @@ def test_what_runs_is_seen_and_what_failed_is_not(sampler):
 
 @pytest.mark.parametrize("sampler", LEARNING)
 def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
-    """Of 40, the first 10 are the best here, and the last 10 the latest: what lies between is not seen."""
+    """Of 40 trials, the first 10 are the best, the last 10 the latest. Changes to the others have no effect."""
     monkeypatch.setattr("sweeps.strategy.proposals.SHOWN", 20)
 
     def proposed(*changed):
@@ -275,18 +285,18 @@ def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
     assert proposed() != proposed(*range(30, 40))
 
 
-def test_a_long_search_proposes_within_its_space_and_remembers_as_many_as_it_says():
+def test_a_long_search_shows_the_sampler_a_limited_number_of_trials():
     proposer = Proposer(parse_space(SPACE, "own.yaml"), "tpe", 0, (True, True))
     earlier = history(SHOWN + 25)
     assert within(proposer.next(earlier).params)
     remembered = proposer._shown(earlier)
     assert len(remembered) == SHOWN
-    assert all(one in remembered for one in earlier[-SHOWN // 2 :])  # here both the best and the latest
+    assert all(one in remembered for one in earlier[-SHOWN // 2 :])  # they are the best and the latest
     assert remembered == [one for one in earlier if one in remembered]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_what_is_given_to_be_tried_first_is_tried_first(sampler):
+def test_configurations_of_a_warm_start_are_proposed_first(sampler):
     first = [
         {"loss": "stochastic_tilt", "t": 0.1, "gamma": 0.5, "lr": 0.1},
         {"loss": "class_tilt", "t": 2.5, "lr": 0.05},
@@ -299,7 +309,7 @@ def test_what_is_given_to_be_tried_first_is_tried_first(sampler):
     assert earlier[2].params not in first
 
 
-def test_the_built_in_space_asks_for_gamma_only_with_the_stochastic_tilt():
+def test_the_built_in_space_has_gamma_only_with_the_stochastic_tilt():
     proposer, found = Proposer(load_space("tce"), "random", 0, (True, True)), []
     for _ in range(30):
         found.append(proposer.next([Observation(params) for params in found]).params)
@@ -307,7 +317,7 @@ def test_the_built_in_space_asks_for_gamma_only_with_the_stochastic_tilt():
     assert {params["loss"] for params in found if "gamma" not in params} == {"class_tilt", "image_tilt"}
 
 
-def test_a_configuration_in_words():
+def test_the_label_of_a_proposal():
     assert Proposal({"loss": "class_tilt", "t": 1.23456, "lr": 0.05, "level": "class"}, {}, {}).label == (
         "class_tilt t=1.23 lr=0.05 level=class"
     )
