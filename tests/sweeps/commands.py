@@ -1,4 +1,4 @@
-"""Real commands in a process of their own, and the small search space that they use."""
+"""Real commands that run in their own process, and the small search space that they use."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ search: {sampler: grid}
 
 
 class Command:
-    """A running command in a POSIX session of its own, which all Ray processes that it starts belong to."""
+    """A running command in its own POSIX session. All Ray processes that it starts belong to this session."""
 
     def __init__(self, folder, *arguments):
         self.output = folder / "output.txt"
@@ -32,7 +32,7 @@ class Command:
             )
 
     def members(self, title=""):
-        """The session's living processes whose command line begins with `title`, by their ids."""
+        """The ids of the session's living processes whose command line begins with `title`."""
         listed = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
         rows = (line.split(None, 2) for line in listed.splitlines())
         found = [int(row[0]) for row in rows if row[1][0] != "Z" and len(row) == 3 and row[2].startswith(title)]
@@ -42,14 +42,14 @@ class Command:
         return self.members("ray::RayTrainWorker")
 
     def until(self, condition):
-        """Wait for a true value of `condition()` and return it; the command's end is a failure."""
+        """Wait until `condition()` is true and return its value. Fail if the command ends before."""
         while not (value := condition()):
             assert self.process.poll() is None, self.text()
             time.sleep(0.1)
         return value
 
     def finish(self):
-        """Wait for the end; it must be a good one, and leave no process behind."""
+        """Wait for exit code 0, check that no process is left, and return the output."""
         assert self.process.wait() == 0, self.text()
         deadline = time.monotonic() + 60
         while self.members() and time.monotonic() < deadline:
@@ -58,7 +58,7 @@ class Command:
         return self.text()
 
     def kill(self):
-        """SIGKILL for the command first, then for whatever it started."""
+        """Kill the command first, then everything that it started."""
         while members := [self.process.pid, *self.members()] if self.process.poll() is None else self.members():
             for pid in members:
                 with contextlib.suppress(ProcessLookupError):

@@ -1,3 +1,5 @@
+"""Fixtures that the tests of sweeps share."""
+
 import itertools
 import shutil
 from dataclasses import replace
@@ -8,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tables(tmp_path_factory):
-    """An SQLite file with Optuna's tables and nothing in them: making them takes seconds."""
+    """An SQLite file with Optuna's empty tables. It is copied, because creating it takes seconds."""
     path = tmp_path_factory.mktemp("optuna") / "empty.db"
     optuna.storages.RDBStorage(f"sqlite:///{path}")
     return path
@@ -16,7 +18,7 @@ def tables(tmp_path_factory):
 
 @pytest.fixture
 def begin(tables, tmp_path):
-    """Begins a search, each in a file of its own: `search = begin(trials=4)` changes the plan of `searching`."""
+    """Begin a search in a file of its own: `search = begin(trials=4)`. The arguments change `searching.PLAN`."""
     from sweeps.storage.record import Record
     from sweeps.strategy.search import Search
     from tests.sweeps.searching import PLAN
@@ -32,14 +34,14 @@ def begin(tables, tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    """A store that is locked or gone is waited for a second, not a minute."""
+    """Wait only one second, not a minute, for a store that is locked or gone."""
     monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "1")
 
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder for sweeps that are to be disturbed; whatever a failed test leaves running in it is killed."""
-    from tests.sweeps.driver import Place  # it brings what few tests need
+    """A folder for sweeps that the test disturbs. Processes that a failed test leaves there are killed."""
+    from tests.sweeps.driver import Place  # only a few tests need its imports
 
     here = Place(tmp_path)
     yield here
@@ -49,7 +51,7 @@ def place(tmp_path):
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
-    """An SQLite file with MLflow's tables and nothing in them: making them takes seconds."""
+    """An SQLite file with MLflow's empty tables. It is copied, because creating it takes seconds."""
     from sweeps.reporting.mlflow_connection import connect
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
@@ -59,12 +61,12 @@ def empty_store(tmp_path_factory):
 
 @pytest.fixture
 def uri(empty_store, tmp_path):
-    """Of an MLflow store of its own."""
+    """The URI of an MLflow store that only this test uses."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 @pytest.fixture
 def storage(tables, tmp_path):
-    """The URL of a file for studies of its own."""
+    """The URL of a file for studies that only this test uses."""
     return f"sqlite:///{shutil.copy(tables, tmp_path / 'sweeps.db')}"

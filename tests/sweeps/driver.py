@@ -1,4 +1,4 @@
-"""What the tests of faults share: a folder in which real sweeps are started, disturbed and looked at."""
+"""Shared by the tests of faults: a folder in which real sweeps are started, disturbed and examined."""
 
 import contextlib
 import os
@@ -21,15 +21,15 @@ from sweeps.strategy.search import Search
 from tce_core.data.streets.dataset import make_streets
 from tests.sweeps.commands import SCRIPTS, SPACE, Command
 
-faulty = [  # marks of every such test
+faulty = [  # the marks of every test of faults
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sessions, SIGKILL and /proc"),
 ]
-LEFT_OVER = 60  # seconds after which no process may be left; they need far fewer
+LEFT_OVER = 60  # seconds after which no process may be left; usually they need far fewer
 
 
 class Process(Command):
-    """A command in a session of its own, as a terminal would start it."""
+    """A command in its own session, as a terminal would start it."""
 
     def __init__(self, folder, *arguments, env=None, prefix=()):
         self.output = folder / f"output-{len(list(folder.glob('output-*')))}.txt"
@@ -41,12 +41,12 @@ class Process(Command):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 env={**os.environ, **(env or {})},
-                # A shell's background job ignores Ctrl-C, and what it starts would too.
+                # A shell's background job ignores Ctrl-C, and so would every process that it starts.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def ended(self, code=0):
-        """What it printed, once it has ended with this exit code, no traceback, and no process left over."""
+        """Wait for the end and return the output. Check the exit code, and that no traceback and no process is left."""
         assert self.process.wait() == code, self.text()
         text = self.text()
         assert "Traceback" not in text
@@ -54,18 +54,18 @@ class Process(Command):
         return text
 
     def gone(self):
-        """Whatever it started ends by itself."""
+        """Wait until all processes that it started have ended by themselves."""
         deadline = time.monotonic() + LEFT_OVER
         while self.members() and time.monotonic() < deadline:
             time.sleep(0.2)
         assert self.members() == []
 
     def interrupt(self):
-        """Ctrl-C, as a terminal sends it: to every process of the group."""
+        """Send Ctrl-C as a terminal does: to every process of the group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def kill_driver(self):
-        """SIGKILL for the command alone."""
+        """Kill only the command, not what it started."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -84,7 +84,7 @@ class Place:
         return self.started[-1]
 
     def sweep(self, space, *flags, name="a", script=SCRIPTS / "run.py", **how):
-        """Begin a sweep; `space` is a search space, or what is to be changed in the usual one."""
+        """Begin a sweep. `space` changes the usual search space `SPACE`."""
         merged = {**yaml.safe_load(SPACE), **space}
         merged["trial"] = {**yaml.safe_load(SPACE)["trial"], **space.get("trial", {})}
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(merged, sort_keys=False))
@@ -95,7 +95,7 @@ class Place:
         return self.start(SCRIPTS / "run.py", "--resume", name, "--concurrent", 1, **how)
 
     def catch_up(self, name="a"):
-        """Write the sweep into MLflow from the record alone."""
+        """Write the sweep into MLflow from the record, with `tracking.py`."""
         self.start(SCRIPTS / "tracking.py", name).ended()
 
     @property
@@ -106,7 +106,7 @@ class Place:
         return Record.load(self.storage, name)
 
     def epochs(self):
-        """How many are recorded, of all sweeps together; without waiting for anybody's lock."""
+        """The number of recorded epochs of all sweeps together. It does not wait for a lock."""
         with contextlib.suppress(sqlite3.Error), contextlib.closing(self._look()) as store:
             query = "SELECT count(*) FROM trial_user_attributes WHERE key LIKE 'epoch:%'"
             return store.execute(query).fetchone()[0]
@@ -116,7 +116,7 @@ class Place:
         return sqlite3.connect(f"file:{self.folder}/sweeps.db?mode=ro", uri=True, timeout=0.1)
 
     def completely_recorded(self, planned, name="a"):
-        """The record, in which exactly the `planned` trials have ended, with every epoch once and in order."""
+        """Check and return the record: exactly `planned` trials have ended, with every epoch once and in order."""
         record = self.record(name)
         trials = record.trials()
         assert [trial.number for trial in trials] == list(range(planned))
@@ -128,14 +128,14 @@ class Place:
         return record
 
     def nothing_lost(self, before, planned):
-        """The record and MLflow are complete, and every epoch that `before` held is what it was."""
+        """Check that record and MLflow are complete, and that the epochs in `before` are unchanged."""
         record = self.completely_recorded(planned)
         for trial in before:
             assert record[trial.number].results[: trial.epoch] == trial.results
         self.completely_shown(record)
 
     def completely_shown(self, record):
-        """MLflow: one run for the sweep, one nested in it for each trial, no step twice, everything there."""
+        """Check MLflow: one run for the sweep, one nested run for each trial, every epoch, and no step twice."""
         parent, nested = self.mlflow(record.plan.name)
         assert parent.info.status == "FINISHED"
         assert sorted(nested) == [trial.number for trial in record.trials()]
@@ -153,7 +153,7 @@ class Place:
                 assert sorted(one.step for one in history) == [result.epoch for result in trial.results]
 
     def mlflow(self, name):
-        """The one run of a sweep, and those nested in it by the numbers of their trials."""
+        """The one run of a sweep, and its nested runs by trial number."""
         client = MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
         experiment = client.get_experiment_by_name(EXPERIMENT)
         runs = client.search_runs([experiment.experiment_id], f"tags.sweep = '{name}'")
@@ -166,14 +166,14 @@ class Place:
 
 
 def replayed(record):
-    """The configurations that an unbroken sweep with one slot proposes, given what the trials came to."""
+    """The configurations that an uninterrupted sweep with one slot proposes, given the results of these trials."""
     search = Search(record)
     seen = search.observations.all()
     return [search.proposer.next(seen[:place]).params for place in range(len(seen))]
 
 
 def measured(record):
-    """What each trial was and came to, times aside."""
+    """The settings and results of each trial, without times."""
     return [
         (t.role, t.label, t.config, t.params, t.state, t.values, t.reason, [(r.train_loss, r.iou) for r in t.results])
         for t in record.trials()
@@ -181,7 +181,7 @@ def measured(record):
 
 
 def listening(pids):
-    """The addresses, not on loopback, at which these processes accept connections."""
+    """The addresses outside of loopback at which these processes accept connections."""
     inodes = set()
     for pid in pids:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
@@ -192,7 +192,7 @@ def listening(pids):
     for table, loopback in (("tcp", "0100007F"), ("tcp6", "0" * 24 + "01000000")):
         with open(f"/proc/net/{table}", encoding="ascii") as lines:
             rows = [line.split() for line in lines][1:]
-        mapped = "0000000000000000FFFF0000" + "0100007F"  # 127.0.0.1 in IPv6's clothes
+        mapped = "0000000000000000FFFF0000" + "0100007F"  # 127.0.0.1 as an IPv6 address
         mine = [row[1] for row in rows if row[3] == "0A" and row[9] in inodes]
         found += [address.partition(":")[0] not in (loopback, mapped) and address for address in mine]
     assert found, "nothing listens at all: not looked for in the right place"
@@ -200,7 +200,7 @@ def listening(pids):
 
 
 class Harmful:
-    """Leaves a folder behind if it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -210,7 +210,7 @@ class Harmful:
 
 
 def harmful_checkpoints(place, folder, bare, zipped):
-    """Two files that would make the folder `harm`: a bare pickle, and one in torch's own format."""
+    """Two files that create the folder `harm` when they are unpickled: a bare pickle, and one in torch's format."""
     folder.mkdir(parents=True, exist_ok=True)
     harm = Harmful(place.folder / "harm")
     (folder / bare).write_bytes(pickle.dumps(harm))

@@ -1,4 +1,4 @@
-"""What the tests of a search share: a small plan, results whose measures are known, and a trial's way to its end."""
+"""Shared by the tests of a search: a small plan, results with known objectives, and functions that run trials."""
 
 import copy
 
@@ -17,22 +17,26 @@ SPACE = {
 }
 ALONE = {**SPACE, "baselines": {}}
 TINY = ["trial.encoder=tu-mobilenetv3_small_050", "trial.decoder_channels=16", "trial.crop=[32,48]"]
-"""For `--set`: a model that is made at once."""
+"""Settings for `--set`: a model that is built quickly."""
 PLAN = Plan("one", "worst_iou", 0.01, "random", 5, 3, 2, "d", "f", SPACE, "own.yaml", 1, 1, 0.0, keep=0.5)
 
 
 def result(epoch, miou=0.5, worst=0.1):
-    """Four classes; one of them has the worst IoU and the others share the rest of the mean."""
+    """A result of four classes: one has the worst IoU, and the others are equal, so that the mean is `miou`."""
     high = (4 * miou - worst) / 3
     return ious(epoch, high, worst, high, high)
 
 
 def ious(epoch, *values):
+    """A result with these IoUs, one for each class."""
     return EpochResult(epoch, 0.5, 0.01, values, {}, None, 1.0, 0.1)
 
 
 def train(search, trial, *measures):
-    """Run a trial until the search ends it; epoch i has the i-th (mIoU, worst IoU), or the last. Gives its record."""
+    """Run a trial until the search ends it, and return its record.
+
+    `measures`: epoch i has the i-th pair (mIoU, worst IoU), or the last one.
+    """
     epoch = trial.epoch + 1
     while search.record_epoch(trial.number, result(epoch, *measures[min(epoch, len(measures)) - 1])):
         epoch += 1
@@ -41,7 +45,7 @@ def train(search, trial, *measures):
 
 
 def told(search):
-    """What the sampler is told of the trials so far, when it is asked for the next one."""
+    """Ask for the next trial, and return the observations that the sampler is given."""
     heard, ask = [], search.proposer.next
     search.proposer.next = lambda earlier: heard.extend(earlier) or ask(earlier)
     search.next()
@@ -50,7 +54,7 @@ def told(search):
 
 
 def reopened(search):
-    """As after the program was killed: what is not in the SQLite file is gone."""
+    """The search of a new process after this one was killed: only the SQLite file remains."""
     store = copy.copy(search.record.store)
-    store.backend = optuna.storages.get_storage(store.backend._backend)  # without what the old one remembers
+    store.backend = optuna.storages.get_storage(store.backend._backend)  # without the cache of the old storage
     return Search.resume(Record(store, optuna.load_study(study_name=search.plan.name, storage=store.backend)))

@@ -1,4 +1,4 @@
-"""What the tests of MLflow share: a record that grows by hand, and looking at what MLflow shows of it."""
+"""Shared by the tests of MLflow: a record that the test fills, and functions that read what MLflow shows."""
 
 import math
 import sqlite3
@@ -45,14 +45,14 @@ def plan(name="streets-1", dataset="data/streets"):
 
 
 def result(epoch, miou, worst):
-    """Three classes that are present; the second is in neither truth nor prediction."""
+    """A result of four classes. The second is absent: it is in neither truth nor prediction."""
     high = (3 * miou - worst) / 2
     intervals = {"miou": (miou - 0.02, miou + 0.01), "worst_iou": (worst - 0.03, worst + 0.01)}
     return EpochResult(epoch, 1 / epoch, 0.1 / epoch, (high, math.nan, high, worst), intervals, None, 2.0, 0.5)
 
 
 class Sweep:
-    """A record that grows by hand; `listener` is told as a real sweep would tell it."""
+    """A record that the test fills. `listener` is notified as in a real sweep."""
 
     def __init__(self, storage, listener=None, **settings):
         self.record = Record.create(storage, plan(**settings))
@@ -84,9 +84,9 @@ class Sweep:
             self.listener.on_trial_end(number)
 
     def run(self):
-        """Seven trials: the recommended one, 2, and trial 3 are the front; 4 fails; 5 is stopped; 6 confirms.
+        """Run seven trials: 2 is recommended, 2 and 3 are the front, 4 fails, 5 is stopped, 6 confirms trial 2.
 
-        The stopped one would be on the front.
+        Trial 5 has results that would be on the front.
         """
         found = [("mcce", 0.50, 0.10), ("t=0.2", 0.48, 0.08), ("t=1", 0.49, 0.30), ("t=2", 0.52, 0.12)]
         for label, miou, worst in found:
@@ -133,7 +133,10 @@ def artifact(uri, name):
 
 
 def content(uri):
-    """All that the store shows of the sweep, by trial; without what two stores cannot share: ids, and the live best."""
+    """Everything that the store shows of the sweep, by trial.
+
+    Ids and the history of the `best_` metrics are left out: they differ between two stores.
+    """
     shown = {}
     for run in runs(uri):
         own = "mlflow.parentRunId"
@@ -149,7 +152,7 @@ def content(uri):
 
 
 def rows(uri):
-    """Every table of the store."""
+    """All rows of every table of the store."""
     with sqlite3.connect(uri.removeprefix("sqlite:///")) as store:
         tables = [name for (name,) in store.execute("select name from sqlite_master where type = 'table'")]
         return {table: sorted(map(repr, store.execute(f"select * from {table}"))) for table in tables}

@@ -1,4 +1,4 @@
-"""The command lines on bad input: one line on stderr that names what offends, exit code 2, nothing left behind."""
+"""Commands with bad input: one line on stderr that names the mistake, exit code 2, and no files left behind."""
 
 import contextlib
 import os
@@ -41,7 +41,7 @@ def streets(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory, streets):
-    """An SQLite file that holds a sweep named `taken`, without trials, and a study of somebody else's."""
+    """An SQLite file with a sweep named `taken`, which has no trials, and a study `foreign` of another program."""
     path = tmp_path_factory.mktemp("optuna") / "sweeps.db"
     options = SweepOptions(name="taken", dataset=streets.path)
     Record.create(f"sqlite:///{path}", plan_of(options, streets))
@@ -51,9 +51,9 @@ def storage(tmp_path_factory, streets):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch, streets):
-    """An empty working directory but for a small data set and the files that some of the inputs name."""
+    """A working directory with a small data set and the files that some of the inputs name."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delattr(sweep, "ray_for")  # what is refused must not get as far as starting Ray
+    monkeypatch.delattr(sweep, "ray_for")  # a command that is refused must not start Ray
     (tmp_path / "tiny").symlink_to(streets.path)
     (tmp_path / "misspelt.yaml").write_text("space: {}\nsearch: {trails: 3}\n")
     (tmp_path / "reversed.yaml").write_text("space: {t: {low: 3, high: 2}}\n")
@@ -63,7 +63,7 @@ def folder(tmp_path, monkeypatch, streets):
 
 @pytest.fixture
 def two_classes(folder):
-    """A data set whose classes are others than those of `streets`."""
+    """A data set with other classes than `streets`."""
     classes = [ClassInfo(0, "cat", (0, 0, 0)), ClassInfo(1, "dog", (9, 9, 9))]
     (folder / "pets").mkdir()
     for split in ("train", "val"):
@@ -73,7 +73,7 @@ def two_classes(folder):
 
 
 def exported(streets, **changes):
-    """What `export.py` writes, as far as `train.py` needs it; `changes` replace sections."""
+    """The parts of an exported file that `train.py` needs. `changes` replace sections."""
     return {
         "format": FORMAT,
         "dataset": {"fingerprint": streets.fingerprint, "classes": list(streets.class_names)},
@@ -85,7 +85,7 @@ def exported(streets, **changes):
 
 
 def refusal(main, arguments, capsys):
-    """The one line on stderr with which a command refuses; nothing may have come or gone in the working directory."""
+    """The one line on stderr with which a command refuses. The working directory must not change."""
     before = sorted(Path().rglob("*"))
     try:
         code = run_command(main, arguments)
@@ -112,7 +112,7 @@ def one_line(stderr):
     ("arguments", "named"),
     [
         (["--speed", "9"], "--speed"),
-        (["--obj", "miou"], "--obj"),  # abbreviations change meaning when flags are added
+        (["--obj", "miou"], "--obj"),  # an abbreviation could change its meaning when flags are added
         (["--objective", "accuracy"], "'accuracy'"),
         (["--sampler", "annealing"], "'annealing'"),
         (["--miou-allowance", "1.5"], "'1.5' is not a fraction"),
@@ -180,14 +180,14 @@ def test_a_sweep_refuses_bad_input(folder, capsys, arguments, named):
     assert named in refusal(run.main, [*dataset, *arguments], capsys)
 
 
-def test_a_wait_that_is_no_number_is_refused(folder, storage, capsys, monkeypatch):
+def test_a_store_wait_that_is_no_number_is_refused(folder, storage, capsys, monkeypatch):
     shutil.copy(storage, folder / "sweeps.db")
     monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "60s")
     message = refusal(run.main, ["--dataset", "tiny"], capsys)
     assert "TILTED_SWEEPS_STORE_WAIT=60s: not a number of seconds" in message
 
 
-def test_a_folder_that_cannot_be_made_is_named(folder, capsys):
+def test_a_sweep_folder_that_cannot_be_made_is_named(folder, capsys):
     Path("runs").touch()
     assert "runs/tiny-1: the sweep's folder cannot be made: Not a directory" in refusal(
         run.main, ["--dataset", "tiny"], capsys
@@ -252,7 +252,7 @@ def test_training_refuses_bad_input(folder, streets, capsys, changes, arguments,
         ("code.yaml", "code.yaml: not YAML"),
     ],
 )
-def test_training_refuses_a_file_that_no_sweep_exported(folder, capsys, name, named):
+def test_training_refuses_a_file_that_is_no_export(folder, capsys, name, named):
     Path("code.yaml").write_text("format: !!python/object/apply:os.system ['touch witness']")
     assert named in refusal(train.main, [name, "--dataset", "tiny"], capsys)
 
@@ -283,7 +283,7 @@ def test_exporting_refuses_bad_input(folder, storage, capsys, arguments, named):
     assert named in refusal(export.main, arguments, capsys)
 
 
-def test_a_place_that_cannot_be_written_is_named_and_nothing_half_written_stays(folder, streets):
+def test_an_export_path_that_cannot_be_written_is_named_and_no_partial_file_stays(folder, streets):
     Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
     content = read_export(Path("best.yaml"))
     Path("file").touch()
@@ -298,7 +298,7 @@ def test_tracking_refuses_an_unknown_sweep(folder, capsys):
     assert "no sweep 'gone'" in refusal(tracking.main, ["gone"], capsys)
 
 
-# All of them
+# All commands
 
 FLAGS = {
     run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --warm-start --trials --epochs
@@ -314,7 +314,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("main", FLAGS, ids=lambda main: main.__module__)
 def test_the_flags_are_these(main, capsys):
-    """A flag is a promise: one that changes or goes breaks somebody's scripts. Change this list on purpose only."""
+    """`--help` lists exactly these flags. Scripts depend on them, so change `FLAGS` only on purpose."""
     with pytest.raises(SystemExit) as exit:
         main(["--help"])
     assert exit.value.code == 0
@@ -420,7 +420,7 @@ def test_a_full_disk_is_temporary_for_an_export(folder, streets):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_disk_that_takes_no_more_is_said_in_one_line_and_a_bug_keeps_its_traceback(capsys):
+def test_a_full_disk_gives_one_line_and_a_bug_keeps_its_traceback(capsys):
     assert run_command(lambda _: Path("/dev/full").write_text("x")) == 75
     assert capsys.readouterr().err == "error: a file: No space left on device\n"
     with pytest.raises(FileNotFoundError):
@@ -446,7 +446,7 @@ def test_the_entry_point_lists_its_commands_and_passes_their_arguments_on(folder
 
 
 @pytest.mark.parametrize("command", ["run", "train", "export", "list", "track", "convert"])
-def test_a_command_of_the_entry_point_names_itself(command, capsys):
+def test_help_of_a_subcommand_shows_its_full_name(command, capsys):
     with pytest.raises(SystemExit) as exit:
         entry.main([command, "--help"])
     assert exit.value.code == 0
@@ -454,7 +454,7 @@ def test_a_command_of_the_entry_point_names_itself(command, capsys):
 
 
 def test_help_needs_neither_torch_nor_ray_nor_mlflow():
-    """They take many seconds to import."""
+    """Their import takes many seconds."""
     code = (
         "import sys; from sweeps.__main__ import main\n"
         "try: main(['run', '--help'])\n"

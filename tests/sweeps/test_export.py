@@ -1,4 +1,4 @@
-"""`sweeps.export`: which trials are handed over."""
+"""`sweeps.export`: which trials are exported."""
 
 import numpy as np
 import pytest

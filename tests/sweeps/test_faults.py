@@ -1,4 +1,4 @@
-"""Sweeps whose own process is killed, interrupted or doubled: real Ray, Optuna, MLflow, signals and processes."""
+"""Sweeps whose process is killed, interrupted or started twice: real Ray, Optuna, MLflow, signals and processes."""
 
 import random
 import time
@@ -43,7 +43,11 @@ sys.exit(run_command(sweeps.run.main))
 
 
 @pytest.mark.slow
-def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive_it(place):
+def test_a_sweep_is_resumed_after_a_kill_and_after_ctrl_c_and_refuses_a_second_process(place):
+    """A second process is refused while the sweep runs. Then the sweep is killed, resumed, interrupted and resumed.
+
+    Record and MLflow are complete, and the trials are those of an uninterrupted sweep.
+    """
     space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
     first = place.sweep(space, "--sampler", "tpe", "--trials", 4, "--epochs", 4, "--confirm", 1)
     first.until(lambda: place.epochs() >= 2)
@@ -56,7 +60,7 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
 
     known = place.epochs()
     first.kill_driver()
-    again = place.resume()  # at once, whatever the first one left running
+    again = place.resume()  # at once, while processes of the first one may still run
     again.until(lambda: place.epochs() >= known + 3)
     before = place.epochs()
     again.interrupt()
@@ -75,7 +79,7 @@ def test_a_killed_and_an_interrupted_sweep_are_resumed_and_nobody_else_may_drive
 
 
 @pytest.mark.soak
-def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_unbroken_one(place):
+def test_a_sweep_killed_at_twenty_random_moments_has_the_results_of_an_uninterrupted_one(place):
     space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
     flags = ["--sampler", "tpe", "--trials", 14, "--epochs", 6, "--confirm", 1]
     began = time.monotonic()
@@ -109,8 +113,8 @@ def test_a_sweep_killed_at_twenty_random_moments_ends_as_an_unbroken_one(place):
 
 
 @pytest.mark.soak
-def test_ctrl_c_twice_ends_at_once_and_nothing_is_lost(place):
-    """The second trial's epochs last so long that none can end meanwhile."""
+def test_a_second_ctrl_c_ends_the_sweep_at_once_and_nothing_is_lost(place):
+    """The second trial's epoch is too long to end before the second Ctrl-C. The resumed sweep trains it."""
     space = {"space": {"steps_per_epoch": {"choices": [2, 300]}}}
     sweep = place.sweep(space, "--epochs", 1, "--confirm", 0)
     sweep.until(lambda: place.epochs() == 1 and len(place.record().trials()) == 2)
@@ -129,6 +133,7 @@ def test_ctrl_c_twice_ends_at_once_and_nothing_is_lost(place):
 
 @pytest.mark.soak
 def test_two_sweeps_at_once_on_one_store_and_one_mlflow_stay_apart(place):
+    """Two sweeps run at the same time. Each has its own trials, MLflow runs and exported file."""
     flags = ["--sampler", "random", "--epochs", 2, "--confirm", 0, "--no-halving"]
     one = place.sweep({**SEARCHED, "trial": {"steps_per_epoch": 12}}, *flags, "--trials", 4, "--seed", 1, name="one")
     other = place.sweep({**SEARCHED, "trial": {"steps_per_epoch": 12}}, *flags, "--trials", 3, "--seed", 2, name="two")
@@ -148,7 +153,10 @@ def test_two_sweeps_at_once_on_one_store_and_one_mlflow_stay_apart(place):
 
 @pytest.mark.soak
 def test_a_clock_that_is_set_back_an_hour_changes_nothing(place):
-    """The clock of the process that drives the sweep: an hour less once the file `back` is there."""
+    """The sweep's process sees a clock that is set back an hour when the file `back` exists.
+
+    Its results are those of a sweep with the usual clock.
+    """
     (place.folder / "clock.py").write_text(CLOCK)
     space = {**SEARCHED, "trial": {"steps_per_epoch": 8}, "baselines": {"mcce": {"loss": "mcce"}}}
     flags = ["--sampler", "tpe", "--trials", 4, "--epochs", 2, "--confirm", 1]

@@ -1,4 +1,4 @@
-"""Disks that are full, stores that are locked or gone, files that want to do harm: all real, none of it mocked."""
+"""Full disks, stores that are locked or gone, and harmful files: all of them are real, nothing is mocked."""
 
 import contextlib
 import os
@@ -31,7 +31,7 @@ sys.stdin.read()
 
 
 class SmallDisk:
-    """A tmpfs in a mount namespace of its own, which commands enter; the namespace lives until `close`."""
+    """A small tmpfs in its own mount namespace. Commands with `prefix` enter the namespace; `close` ends it."""
 
     def __init__(self, folder, megabytes):
         folder.mkdir()
@@ -45,7 +45,7 @@ class SmallDisk:
         enter = f"nsenter -t {self.holder.pid} -U -m --preserve-credentials env -C {folder.parent}"
         self.prefix = enter.split()
         self.seen = f"/proc/{self.holder.pid}/root{folder}"
-        """The folder, from outside."""
+        """The path of the folder from outside of the namespace."""
 
     def fill(self):
         with contextlib.suppress(OSError), open(f"{self.seen}/ballast", "wb", buffering=0) as file:
@@ -61,6 +61,7 @@ class SmallDisk:
 
 @pytest.fixture
 def disk(place):
+    """Make a small disk: `disk(name, megabytes)` mounts it on a folder of `place`."""
     opened = []
 
     def make(name, megabytes):
@@ -74,7 +75,7 @@ def disk(place):
 
 @contextlib.contextmanager
 def locked(path):
-    """Another process holds the store."""
+    """Let another process lock the store."""
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -84,7 +85,8 @@ def locked(path):
 
 
 @pytest.mark.soak
-def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(place, disk):
+def test_a_full_disk_for_checkpoints_ends_the_sweep_and_nothing_is_lost(place, disk):
+    """The sweep ends with exit code 75 and one message, and its last checkpoint is whole. With space, it is resumed."""
     runs = disk("runs", 64)
     sweep = place.sweep(TWO, "--epochs", 6, "--confirm", 0, "--no-halving", prefix=runs.prefix)
     sweep.until(lambda: place.epochs() >= 2)
@@ -98,7 +100,7 @@ def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(pl
     trial = place.record().trials()[-1]
     assert not trial.state.is_finished()
     saved = read_checkpoint(f"{runs.seen}/a/checkpoints/trial-{trial.number:05d}.pt") if trial.epoch else None
-    assert saved is None or saved["epoch"] == trial.epoch  # the last good one, whole
+    assert saved is None or saved["epoch"] == trial.epoch  # the last checkpoint is whole
     assert not [name for name in os.listdir(f"{runs.seen}/a/checkpoints") if name.endswith(".partial")]
 
     runs.free()
@@ -108,13 +110,14 @@ def test_a_disk_that_is_full_for_checkpoints_ends_the_sweep_and_costs_nothing(pl
 
 
 @pytest.mark.soak
-def test_a_disk_that_is_full_for_the_study_ends_the_sweep_and_costs_nothing(place, disk):
+def test_a_full_disk_for_the_study_ends_the_sweep_and_nothing_is_lost(place, disk):
+    """The sweep ends with exit code 75 and names the storage. With space, it is resumed."""
     study = disk("study", 1)
     flags = ("--epochs", 12, "--confirm", 0, "--no-halving", "--storage", "sqlite:///study/sweeps.db")
     sweep = place.sweep(TWO, *flags, prefix=study.prefix)
 
     def look():
-        """Bring a copy here: SQLite itself does not find its way into another namespace."""
+        """Copy the file here, because SQLite cannot open it in another namespace. Return the recorded epochs."""
         with contextlib.suppress(FileNotFoundError):
             shutil.copy(f"{study.seen}/sweeps.db", place.folder)
         return place.epochs()
@@ -135,7 +138,8 @@ def test_a_disk_that_is_full_for_the_study_ends_the_sweep_and_costs_nothing(plac
 
 
 @pytest.mark.soak
-def test_a_disk_that_is_full_for_mlflow_does_not_end_the_sweep(place, disk):
+def test_a_full_disk_for_mlflow_does_not_end_the_sweep(place, disk):
+    """The sweep completes with one warning. With space, `tracking.py` writes the missing part to MLflow."""
     shown = disk("shown", 24)
     flags = ("--epochs", 3, "--confirm", 0, "--no-halving", "--tracking-uri", "sqlite:///shown/mlflow.db")
     sweep = place.sweep(TWO, *flags, prefix=shown.prefix)
@@ -148,18 +152,19 @@ def test_a_disk_that_is_full_for_mlflow_does_not_end_the_sweep(place, disk):
     shown.free()
     catch_up = (SCRIPTS / "tracking.py", "a", "--tracking-uri", "sqlite:///shown/mlflow.db")
     place.start(*catch_up, prefix=shown.prefix).ended()
-    shutil.copy(f"{shown.seen}/mlflow.db", place.folder / "mlflow.db")  # which is looked at below
+    shutil.copy(f"{shown.seen}/mlflow.db", place.folder / "mlflow.db")  # `completely_shown` reads this copy
     place.completely_shown(record)
 
 
 @pytest.mark.soak
-def test_a_store_that_is_locked_or_gone_is_waited_for_and_then_named(place):
+def test_a_sweep_waits_for_a_store_that_is_locked_or_gone_and_then_ends(place):
+    """A short lock has no effect. A long lock or a missing file ends the sweep, which is resumed without losses."""
     store = place.folder / "sweeps.db"
     space, patience = {**TWO, "trial": {"steps_per_epoch": 8}}, {"TILTED_SWEEPS_STORE_WAIT": "6"}
     sweep = place.sweep(space, "--epochs", 20, "--confirm", 0, "--no-halving", env=patience)
     sweep.until(lambda: place.epochs() >= 1)
     with locked(store):
-        time.sleep(2)  # not too long: nothing comes of it
+        time.sleep(2)  # shorter than the wait, so it has no effect
     known = place.epochs()
     sweep.until(lambda: place.epochs() >= known + 2)
     with locked(store):
@@ -184,7 +189,7 @@ def test_a_store_that_is_locked_or_gone_is_waited_for_and_then_named(place):
 
 
 def begun(place, name="a"):
-    """A sweep that was interrupted in its first trial, made without training anything."""
+    """Create the record of a sweep without training anything."""
     space = {"space": TWO["space"], "trial": {"epochs": 2}}
     plan = Plan(
         name, "worst_iou", 0.01, "grid", 0, 2, 0, str(place.data.path), place.data.fingerprint, space, "x", 1, 1, 0.0
@@ -192,14 +197,14 @@ def begun(place, name="a"):
     return Record.create(place.storage, plan)
 
 
-def test_a_store_that_stays_locked_is_named_when_a_sweep_is_resumed(place):
+def test_resuming_a_sweep_in_a_locked_store_names_the_store(place):
     begun(place)
     with locked(place.folder / "sweeps.db"):
         text = place.resume(env={"TILTED_SWEEPS_STORE_WAIT": "1"}).ended(code=75)
     assert text == "error: --storage sqlite:///sweeps.db: database is locked, for 1 s\n"
 
 
-def test_a_checkpoint_that_would_run_something_is_refused_by_train(place):
+def test_a_checkpoint_that_would_run_code_is_refused_by_train(place):
     """A resumed sweep reads checkpoints with the same function; see test_faults_workers."""
     for file in harmful_checkpoints(place, place.folder / "weights", "trial-00000.pt", "other.pt"):
         file.rename(file.with_name("trial-00000.pt"))
@@ -218,7 +223,7 @@ def test_a_checkpoint_that_would_run_something_is_refused_by_train(place):
     ],
     ids=["space", "warm start", "override", "exported file"],
 )
-def test_yaml_that_would_run_something_is_refused(place, monkeypatch, main, arguments):
+def test_yaml_that_would_run_code_is_refused(place, monkeypatch, main, arguments):
     monkeypatch.chdir(place.folder)
     Path("harm.yaml").write_text("format: !!python/object/apply:os.mkdir [harm]\n")
     with pytest.raises(UserError, match=r"not YAML|not a YAML value"):
@@ -238,7 +243,7 @@ def test_yaml_that_would_run_something_is_refused(place, monkeypatch, main, argu
         ("trial_user_attributes", "ended", "5"),
     ],
 )
-def test_a_study_with_attributes_of_other_types_is_refused(place, table, key, value):
+def test_a_study_with_attributes_of_wrong_types_is_refused(place, table, key, value):
     record = begun(place)
     record.begin("search", "t=0.5", record.plan.space["trial"], {})
     with contextlib.closing(sqlite3.connect(place.folder / "sweeps.db")) as store, store:

@@ -1,4 +1,4 @@
-"""Workers that die, run out of memory or diverge; trials stopped by the hundred: real Ray, real processes."""
+"""Workers that die, trials that fail, and a hundred trials that are stopped: real Ray and real processes."""
 
 import json
 import os
@@ -77,8 +77,8 @@ sys.exit(run_command(sweeps.run.main))
 
 
 @pytest.mark.soak
-def test_a_pair_whose_workers_die_at_random_moments_ends_with_the_same_weights(place):
-    """The same trial twice: 0 in peace, 1 while now and then either of the two is killed."""
+def test_a_trial_of_two_workers_that_are_killed_at_random_moments_ends_with_the_same_weights(place):
+    """The same trial is trained twice: undisturbed as trial 0, and as trial 1 while workers are killed."""
     script, folder = place.folder / "pair.py", place.folder / "checkpoints"
     script.write_text(PAIR)
     settings = yaml.safe_load(SPACE)["trial"] | {"epochs": 8, "steps_per_epoch": 12}
@@ -90,7 +90,7 @@ def test_a_pair_whose_workers_die_at_random_moments_ends_with_the_same_weights(p
     checkpoint, reached, first = folder / "trial-00001.pt", [], set()
 
     def look():
-        """Which epoch the checkpoint holds; it never goes back."""
+        """Note the epoch of the checkpoint, and return whether there is a checkpoint."""
         if checkpoint.exists():
             reached.append(read_checkpoint(checkpoint)["epoch"])
         return bool(reached)
@@ -122,8 +122,11 @@ def test_a_pair_whose_workers_die_at_random_moments_ends_with_the_same_weights(p
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_what_fails_a_trial_harms_no_other_and_mlflow_that_was_never_there_is_caught_up_with(place):
-    """Memory that nobody has, a loss that is not finite, checkpoints that would run something when read."""
+def test_failed_trials_harm_no_other_trial_and_mlflow_is_written_later(place):
+    """Trials fail by lack of memory, a loss that is not finite, and checkpoints that would run code when read.
+
+    The other trials complete. MLflow is down all the time, and shows the whole sweep afterwards.
+    """
     with open("/proc/sys/vm/overcommit_memory", encoding="ascii") as policy:
         if policy.read().strip() == "1":
             pytest.skip("this machine grants any memory that is asked for")
@@ -135,7 +138,7 @@ def test_what_fails_a_trial_harms_no_other_and_mlflow_that_was_never_there_is_ca
     space = {"space": {"t": {"choices": [0.5, 1, 2]}}, "baselines": baselines}
     nowhere = ("--tracking-uri", "http://127.0.0.1:9")
     sweep = place.sweep(space, "--epochs", 2, "--confirm", 0, "--no-halving", *nowhere)
-    sweep.until(lambda: "Sweep 'a'" in sweep.text())  # which has cleared the folder
+    sweep.until(lambda: "Sweep 'a'" in sweep.text())  # by now it has cleared the folder
     harmful_checkpoints(place, place.folder / "runs" / "a" / "checkpoints", "trial-00003.pt", "trial-00004.pt")
     text = sweep.ended()
     assert not (place.folder / "harm").exists()
@@ -164,8 +167,8 @@ def test_what_fails_a_trial_harms_no_other_and_mlflow_that_was_never_there_is_ca
 
 
 @pytest.mark.soak
-def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
-    """Validation images of which every pixel is void: no class has an IoU."""
+def test_trials_fail_if_no_validation_image_has_a_valid_pixel_and_the_sweep_says_so(place):
+    """All validation pixels are void, so no class has an IoU. The sweep ends with exit code 2 and names the reason."""
     folder = place.folder / "mine"
     from PIL import Image
 
@@ -200,8 +203,8 @@ def test_trials_whose_measures_are_not_finite_fail_and_the_sweep_says_so(place):
         pytest.param(101, "dashboard", marks=pytest.mark.soak),
     ],
 )
-def test_a_hundred_trials_that_are_stopped_early_leave_nothing_behind(place, trials, dashboard):
-    """Real Ray, Tune and record; what a slot trains is instant, and each trial is worse than those before."""
+def test_a_hundred_trials_that_are_stopped_early_leave_no_actors_and_no_resources(place, trials, dashboard):
+    """Ray, Tune and the record are real. An epoch takes no time, and each trial is worse than the ones before."""
     if dashboard == "dashboard":
         pytest.importorskip("aiohttp_cors", reason="Ray's dashboard needs ray[default]")
     (place.folder / "hundred.py").write_text(HUNDRED)
@@ -215,6 +218,6 @@ def test_a_hundred_trials_that_are_stopped_early_leave_nothing_behind(place, tri
     assert left == {"alive": [], "held": []}
     record = place.completely_recorded(planned=trials)
     states = [trial.state for trial in record.trials()]
-    assert states.count(TrialState.PRUNED) >= trials - 2  # two begin side by side
+    assert states.count(TrialState.PRUNED) >= trials - 2  # the first two begin together
     assert set(states) == {TrialState.PRUNED, TrialState.COMPLETE}
     place.completely_shown(record)

@@ -14,7 +14,7 @@ from tests.sweeps.searching import ALONE, train
 
 @pytest.fixture
 def listed(begin, tmp_path):
-    """A sweep of one storage, the runtime of that storage, and how it is listed."""
+    """A search, the runtime of its storage, and a function that returns its row in the list."""
     search = begin(space=ALONE, trials=3, confirm=0)
     runtime = Runtime(storage=search.record.store.url, runs=tmp_path / "runs")
     return search, runtime, lambda: list_sweeps(runtime)[0]
@@ -37,7 +37,7 @@ def test_a_sweep_is_listed_with_its_state_its_trials_and_its_best(listed):
     assert row()[1:3] == ("finished", "3 of 3")
 
 
-def test_a_search_that_stopped_early_says_so(begin, tmp_path):
+def test_a_search_that_stopped_early_is_listed_as_stopped_early(begin, tmp_path):
     search = begin(space=ALONE, trials=9, confirm=0, max_epochs=4)
     while (trial := search.next()) is not None:
         train(search, trial, (0.4, 0.1))

@@ -1,4 +1,4 @@
-"""Whole sweeps as a person starts them: real Ray, Optuna, MLflow and training, and real processes killed on the way."""
+"""Whole sweeps as a user starts them: real Ray, Optuna, MLflow and training, and real processes that are killed."""
 
 import contextlib
 import json
@@ -73,7 +73,7 @@ ray.shutdown()
 
 @pytest.fixture
 def command(tmp_path):
-    """Starts commands in `tmp_path`; whatever a failed test leaves running is killed."""
+    """Start commands in `tmp_path`. Processes that a failed test leaves there are killed."""
     started = []
 
     def start(*arguments):
@@ -92,11 +92,11 @@ def data(tmp_path):
 
 @pytest.fixture
 def load(tmp_path):
-    """The record of a sweep as it stands, or None before it is begun."""
+    """Read the current record of a sweep; None before the sweep has begun."""
 
     def read(name):
         storage = f"sqlite:///{tmp_path}/sweeps.db"
-        with contextlib.suppress(Exception):  # it is being made
+        with contextlib.suppress(Exception):  # the record is being created
             return Record.load(storage, name)
         return None
 
@@ -104,12 +104,12 @@ def load(tmp_path):
 
 
 def trained(record):
-    """How many epochs have been recorded."""
+    """The number of recorded epochs."""
     return sum(len(trial.results) for trial in record.trials()) if record is not None else 0
 
 
 def mlflow_runs(folder):
-    """The one parent run, and the others by the number of their trial; each trial has exactly one."""
+    """The client, the one parent run, and the nested runs by trial number; each trial has exactly one."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name(EXPERIMENT)
     runs = client.search_runs([experiment.experiment_id])
@@ -124,6 +124,7 @@ def mlflow_runs(folder):
 def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_be_trained_again(
     tmp_path, command, data, load
 ):
+    """A worker is killed and one trial diverges. The record, the files and MLflow are complete all the same."""
     (tmp_path / "own.yaml").write_text(DIVERGING)
     flags = ["--space", "own.yaml", "--trials", 3, "--epochs", 3, "--confirm", 1, "--concurrent", 2, "--no-halving"]
     sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "a", *flags)
@@ -134,7 +135,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     printed = sweep.finish()
     assert "Traceback" not in printed
 
-    # The record: everything planned has ended, and the one that diverged says so.
+    # The record: all planned trials have ended, and the one that diverged gives the reason.
     record = load("a")
     trials = record.trials()
     assert all(trial.state.is_finished() for trial in trials)
@@ -152,7 +153,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     confirmed = {trial.repeats for trial in record.trials("confirm")}
     assert confirmed == {choice.trial.number, choice.baseline.number}
 
-    # What it leaves for a person.
+    # The files that the sweep leaves.
     folder = tmp_path / "runs" / "a"
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     assert "<html" in (folder / "front.html").read_text(encoding="utf-8")[:200]
@@ -176,7 +177,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
         ]
     assert runs[failed.number].data.tags["reason"] == failed.reason
 
-    # The exported file, trained again, gives what it states, to the last digit; and weights that do so, too.
+    # The exported file, trained again, gives exactly the IoUs that it states. So do its weights, up to rounding.
     command(SCRIPTS / "train.py", folder / "best.yaml", "--dataset", "tiny").finish()
     result = EpochResult.from_json(read_checkpoint(folder / "best.checkpoint" / "trial-00000.pt")["result"])
     assert dict(zip(data.class_names, result.iou, strict=True)) == pytest.approx(
@@ -194,7 +195,8 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
 
 
 @pytest.mark.slow
-def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(tmp_path, command, data, load):
+def test_a_killed_sweep_with_two_workers_per_trial_is_resumed_where_it_was(tmp_path, command, data, load):
+    """The sweep is killed after its first epoch. Resumed, it trains the missing epochs and repeats no recorded one."""
     (tmp_path / "own.yaml").write_text(PLAIN)
     flags = ["--space", "own.yaml", "--epochs", 4, "--confirm", 0, "--workers-per-trial", 2, "--no-halving"]
     sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "b", *flags)
@@ -210,7 +212,7 @@ def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(t
     for trial in record.trials():
         assert trial.complete
         assert [result.epoch for result in trial.results] == [1, 2, 3, 4]
-    for trial in before.trials():  # nothing that was recorded was trained again
+    for trial in before.trials():  # no recorded epoch was trained again
         assert record[trial.number].results[: len(trial.results)] == trial.results
     _, parent, runs = mlflow_runs(tmp_path)
     assert [runs[number].info.status for number in (0, 1)] == ["FINISHED"] * 2
@@ -219,8 +221,11 @@ def test_a_sweep_of_two_workers_a_trial_that_is_killed_is_resumed_where_it_was(t
 
 
 @pytest.mark.slow
-def test_what_no_trial_is_to_blame_for_is_fatal(tmp_path, command, data):
-    """Workers on a machine without the data, and workers that cannot even start: a file is where their folder goes."""
+def test_missing_data_and_workers_that_cannot_start_are_fatal(tmp_path, command, data):
+    """One group has no data; the other cannot start, because a file is in the place of its folder.
+
+    No trial is at fault, so the answers are `fatal` instead of `error`.
+    """
     script = tmp_path / "helpless.py"
     script.write_text(HELPLESS)
     (tmp_path / "file").touch()
@@ -233,7 +238,7 @@ def test_what_no_trial_is_to_blame_for_is_fatal(tmp_path, command, data):
 
 @pytest.mark.slow
 def test_a_trial_that_always_kills_its_workers_fails_and_the_next_one_trains(tmp_path, command, data):
-    """The group of one slot: its worker is killed whenever it has trained a little of trial 0, which never ends."""
+    """The worker of a slot is killed three times while it trains trial 0. Trial 0 fails, and trial 1 is trained."""
     script = tmp_path / "deadly.py"
     script.write_text(DEADLY)
     settings = yaml.safe_load(SPACE)["trial"] | {"epochs": 10**6, "steps_per_epoch": 1}

@@ -1,4 +1,4 @@
-"""`sweeps.reporting.tracking` while MLflow is down, damaged or moved: the sweep goes on, and MLflow catches up."""
+"""`sweeps.reporting.tracking` while MLflow is down, damaged or moved: the sweep continues, and MLflow catches up."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ from tests.sweeps.shown import (
 
 
 def outage(uri, over=False):
-    """The store refuses whatever would change it, or no longer."""
+    """Make the store refuse every change, or with `over` accept changes again."""
     with sqlite3.connect(uri.removeprefix("sqlite:///")) as store:
         for i, change in enumerate(("insert on runs", "update on runs", "insert on metrics", "insert on tags")):
             refusal = f"create trigger no_{i} before {change} begin select raise(abort, 'out of order'); end"
@@ -44,7 +44,8 @@ def free_port():
         return s.getsockname()[1]
 
 
-def test_an_unreachable_server_costs_little_and_is_caught_up_with(uri, storage, caplog, tmp_path, empty_store):
+def test_a_sweep_with_an_unreachable_server_is_shown_completely_later(uri, storage, caplog, tmp_path, empty_store):
+    """Nothing listens at the address. The sweep gives one warning and takes little time; a later `sync` is complete."""
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(f"http://watcher:secret@127.0.0.1:{free_port()}")
     began = time.monotonic()
@@ -65,7 +66,8 @@ def test_an_unreachable_server_costs_little_and_is_caught_up_with(uri, storage, 
     assert parent(uri).info.status == "FINISHED"
 
 
-def test_an_outage_in_the_midst_is_caught_up_with(uri, storage, caplog, capfd, monkeypatch):
+def test_mlflow_catches_up_after_an_outage_during_a_sweep(uri, storage, caplog, capfd, monkeypatch):
+    """The store fails and recovers while a trial runs. There are two messages, and no epoch is missing."""
     monkeypatch.setattr(tracking, "PAUSE", 0.0)
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
@@ -75,7 +77,7 @@ def test_an_outage_in_the_midst_is_caught_up_with(uri, storage, caplog, capfd, m
     sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0})
     sweep.train(1, 0.49, 0.3, epochs=[1, 2])
     outage(uri, over=True)
-    sweep.listener.next_attempt = 0.0  # time passes
+    sweep.listener.next_attempt = 0.0  # the pause is over
     sweep.train(1, 0.49, 0.3, epochs=[3])
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 2  # and nothing from MLflow
@@ -95,13 +97,13 @@ def test_during_an_outage_attempts_are_rare(uri, storage):
     first = sweep.listener.next_attempt
     assert first >= time.monotonic() + 0.9 * tracking.PAUSE
     sweep.train(0, 0.5, 0.1)
-    assert sweep.listener.next_attempt == first  # not one attempt more
+    assert sweep.listener.next_attempt == first  # there was no further attempt
     outage(uri, over=True)
-    assert sweep.listener.sync()  # asked for by name it does not wait
+    assert sweep.listener.sync()  # an explicit sync does not wait for the pause
 
 
 def corrupt(uri, damage):
-    """The URI of a store that cannot be used; a whole one is at `uri`."""
+    """Damage the whole store at `uri` and return the URI of a store that cannot be used."""
     path = Path(uri.removeprefix("sqlite:///"))
     if damage == "no store":
         return str(path.parent / "no" / "such:store")
@@ -139,20 +141,21 @@ def corrupt(uri, damage):
         "its experiment is deleted",
     ],
 )
-def test_a_store_that_cannot_be_used_costs_one_line_and_little_time(uri, storage, caplog, damage):
+def test_a_store_that_cannot_be_used_gives_one_warning_and_takes_little_time(uri, storage, caplog, damage):
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(corrupt(uri, damage))
     began = time.monotonic()
     sweep.run()
     sweep.listener.sweep_ended("FINISHED")
-    assert time.monotonic() - began < 60  # MLflow's own attempts: two minutes for a folder
+    assert time.monotonic() - began < 60  # MLflow itself would try for two minutes
     assert not sweep.listener.sync()
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(said) == 1
     assert "lags behind" in said[0]
 
 
-def test_a_store_that_holds_nonsense_about_the_sweep_does_not_end_it(uri, storage):
+def test_a_store_with_invalid_runs_does_not_stop_the_sweep(uri, storage):
+    """Other runs with invalid trial numbers appear in the store. The sweep's own runs are still completed."""
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
     sweep.train(sweep.begin("baseline", "mcce"), 0.5, 0.1, epochs=[1])
@@ -168,7 +171,8 @@ def test_a_store_that_holds_nonsense_about_the_sweep_does_not_end_it(uri, storag
     assert connect(uri).get_run(run.info.run_id).data.tags["state"] == "COMPLETE"
 
 
-def test_a_store_that_is_moved_in_the_midst_is_said_once_and_caught_up_with(uri, storage, caplog, monkeypatch):
+def test_mlflow_catches_up_after_its_store_was_moved_during_a_sweep(uri, storage, caplog, monkeypatch):
+    """The file is renamed while the sweep runs. There is one warning, and a later `sync` completes the moved file."""
     monkeypatch.setattr(tracking, "PAUSE", 0.0)
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
@@ -184,7 +188,8 @@ def test_a_store_that_is_moved_in_the_midst_is_said_once_and_caught_up_with(uri,
 
 
 @pytest.mark.slow
-def test_a_server_that_dies_and_comes_back(uri, storage, tmp_path, caplog, monkeypatch):
+def test_mlflow_catches_up_after_its_server_was_killed_and_restarted(uri, storage, tmp_path, caplog, monkeypatch):
+    """A real server is killed between two trials and started again during the second. No epoch is missing."""
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     monkeypatch.setattr(tracking, "PAUSE", 0.0)
@@ -237,7 +242,7 @@ def test_a_server_that_dies_and_comes_back(uri, storage, tmp_path, caplog, monke
         stop(server)
 
 
-def test_a_store_that_two_make_at_once_is_whole(tmp_path):
+def test_a_store_that_several_processes_create_at_once_is_usable(tmp_path):
     uri = f"sqlite:///{tmp_path}/new.db"
     make = f"from sweeps.reporting.mlflow_connection import connect; connect({uri!r}).search_experiments()"
     makers = [subprocess.Popen([sys.executable, "-c", make], cwd=Path(tracking.__file__).parents[1]) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""`sweeps.reporting.tracking`: MLflow shows the record, written live or later, again or after an interruption."""
+"""`sweeps.reporting.tracking`: MLflow shows the record, written during the sweep or later, once or several times."""
 
 import shutil
 
@@ -27,7 +27,7 @@ def test_writing_again_changes_nothing(uri, storage):
     assert rows(uri) == before
 
 
-def test_live_writing_and_writing_afterwards_show_the_same(uri, storage, tmp_path, empty_store):
+def test_writing_during_a_sweep_and_writing_afterwards_show_the_same(uri, storage, tmp_path, empty_store):
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
     sweep.listener.sync()  # before the first trial there is nothing to show
@@ -41,7 +41,8 @@ def test_live_writing_and_writing_afterwards_show_the_same(uri, storage, tmp_pat
     assert content(later) == content(uri)
 
 
-def test_an_interrupted_sweep_goes_on_in_the_same_runs(uri, storage):
+def test_a_resumed_sweep_continues_in_the_same_runs(uri, storage):
+    """The sweep is interrupted after one epoch and resumed from its record. Its MLflow runs are used again."""
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
     number = sweep.begin("baseline", "mcce")
@@ -54,7 +55,7 @@ def test_an_interrupted_sweep_goes_on_in_the_same_runs(uri, storage):
     sweep.outcome = Outcome(sweep.record, sweep.record.plan.objectives)
     sweep.listener = sweep.tracking(uri)
     sweep.listener.sync()
-    assert parent(uri).info.status == "KILLED"  # nothing has happened yet
+    assert parent(uri).info.status == "KILLED"  # no trial has begun again yet
     sweep.listener.on_trial_start(number)
     assert parent(uri).info.status == "RUNNING"
     sweep.train(number, 0.5, 0.1)  # the first epoch is repeated
@@ -68,6 +69,7 @@ def test_an_interrupted_sweep_goes_on_in_the_same_runs(uri, storage):
 
 
 def test_two_sweeps_of_one_name_stay_apart(uri, storage, tmp_path):
+    """Two storages hold a sweep of the same name. Each of them has a parent run of its own in MLflow."""
     Sweep(storage).run().tracking(uri).sync()
     other = Sweep(f"sqlite:///{tmp_path}/elsewhere.db")
     other.train(other.begin("baseline", "mcce"), 0.3, 0.1)
@@ -76,22 +78,23 @@ def test_two_sweeps_of_one_name_stay_apart(uri, storage, tmp_path):
     assert len(runs(uri, "tags.trial = '0'")) == 2
 
 
-def test_a_sweep_whose_end_was_missed_is_shown_as_finished(uri, storage):
+def test_a_sweep_that_ended_during_an_outage_is_shown_as_finished(uri, storage):
+    """MLflow shows the sweep as killed and misses its end. A later `sync` of the finished record corrects it."""
     sweep = Sweep(storage)
     sweep.listener = sweep.tracking(uri)
     sweep.train(sweep.begin("baseline", "mcce"), 0.5, 0.1, epochs=[1])
     sweep.listener.sweep_ended("KILLED")
-    sweep.listener = None  # it goes on, and MLflow is down
+    sweep.listener = None  # the sweep continues while MLflow is down
     sweep.train(0, 0.5, 0.1, epochs=[2, 3])
     sweep.end(0)
     assert sweep.tracking(uri).sync()
-    assert parent(uri).info.status == "KILLED"  # there may be more to come
+    assert parent(uri).info.status == "KILLED"  # the record is not finished yet
     sweep.record.finish()
     assert sweep.tracking(uri).sync()
     assert parent(uri).info.status == "FINISHED"
 
 
-def test_the_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
+def test_the_tracking_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
     record = Record.create(storage, plan(dataset=str(tmp_path / "data")))
@@ -99,7 +102,7 @@ def test_the_command_writes_a_sweep_later(uri, storage, tmp_path, monkeypatch):
     iou = tuple(np.linspace(0.9, 0.1, data.num_classes))
     record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0), 1.0)
     record.end(number, COMPLETE, None, seconds=2.0)
-    # An old file store, which MLflow would choose (and refuse) if it were left to choose.
+    # An old file store: MLflow would use it (and fail) if no tracking URI was given.
     (tmp_path / "mlruns" / "0").mkdir(parents=True)
     (tmp_path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")
     assert tracking.main(["streets-1", "--storage", storage]) == 0
