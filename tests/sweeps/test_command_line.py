@@ -1,4 +1,4 @@
-"""Commands with bad input: one line on stderr that names the mistake, exit code 2, and no files left behind."""
+"""Commands with bad input: one line on stderr names the mistake, and no files are left. Also flags and exit codes."""
 
 import contextlib
 import os
@@ -392,7 +392,7 @@ def test_an_error_has_its_exit_code(error, code, capsys):
     assert capsys.readouterr().err.count("\n") == (code != 130)
 
 
-def test_a_store_that_stays_locked_is_temporary(folder, storage, capsys, monkeypatch):
+def test_a_store_that_stays_locked_gives_exit_code_75(folder, storage, capsys, monkeypatch):
     shutil.copy(storage, folder / "sweeps.db")
     monkeypatch.setenv("TILTED_SWEEPS_STORE_WAIT", "1")
     with contextlib.closing(sqlite3.connect(folder / "sweeps.db")) as other:
@@ -401,7 +401,7 @@ def test_a_store_that_stays_locked_is_temporary(folder, storage, capsys, monkeyp
     assert "--storage sqlite:///sweeps.db: database is locked, for 1 s" in one_line(capsys.readouterr().err)
 
 
-def test_a_sweep_that_another_process_runs_is_temporary(folder, storage, capsys):
+def test_a_sweep_that_another_process_runs_gives_exit_code_75(folder, storage, capsys):
     shutil.copy(storage, folder / "sweeps.db")
     with sweep_lock("taken", SweepFolder("taken").path):
         assert run_command(run.main, ["--resume", "taken"]) == 75
@@ -409,8 +409,8 @@ def test_a_sweep_that_another_process_runs_is_temporary(folder, storage, capsys)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_is_temporary_for_an_export(folder, streets):
-    """`/dev/full` takes no byte: the file beside the target is a link to it."""
+def test_an_export_to_a_full_disk_raises_a_temporary_error(folder, streets):
+    """The temporary file beside the target is a link to `/dev/full`, where every write fails."""
     Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
     content = read_export(Path("best.yaml"))
     Path(f".full.yaml.{os.getpid()}.partial").symlink_to("/dev/full")
@@ -420,7 +420,7 @@ def test_a_full_disk_is_temporary_for_an_export(folder, streets):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_gives_one_line_and_a_bug_keeps_its_traceback(capsys):
+def test_a_full_disk_gives_exit_code_75_and_a_bug_keeps_its_traceback(capsys):
     assert run_command(lambda _: Path("/dev/full").write_text("x")) == 75
     assert capsys.readouterr().err == "error: a file: No space left on device\n"
     with pytest.raises(FileNotFoundError):

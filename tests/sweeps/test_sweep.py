@@ -124,7 +124,7 @@ def mlflow_runs(folder):
 def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_be_trained_again(
     tmp_path, command, data, load
 ):
-    """A worker is killed and one trial diverges. The record, the files and MLflow are complete all the same."""
+    """A worker is killed and one trial diverges. The sweep still completes its record, files and MLflow."""
     (tmp_path / "own.yaml").write_text(DIVERGING)
     flags = ["--space", "own.yaml", "--trials", 3, "--epochs", 3, "--confirm", 1, "--concurrent", 2, "--no-halving"]
     sweep = command(SCRIPTS / "run.py", "--dataset", "tiny", "--name", "a", *flags)
