@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
-from tce_core.distributed import global_sum, share_gradient
+from tce_core.distributed import global_mean, global_sum
 from tce_core.loss_table import LOSSES, LossEntry
 from tce_core.losses import class_losses
 from tce_core.training import train
@@ -27,10 +27,10 @@ def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         A scalar.
     """
-    sums, counts = class_losses(logits, labels)  # (B, K) each
-    pixels = global_sum(counts.sum(0))  # (K,) over all workers
-    present = pixels > 0
-    return share_gradient((sums.sum(0) / pixels.clamp(min=1))[present].sum() / present.sum().clamp(min=1))
+    sums, counts = class_losses(logits, labels)  # (B, K) each, of this worker's images
+    means = global_mean(sums.sum(0), counts.sum(0))  # (K,) over all workers; 0 for an absent class
+    present = global_sum(counts.sum(0)) > 0
+    return means.sum() / present.sum().clamp(min=1)
 
 
 LOSSES["balanced"] = LossEntry(builder=lambda: balanced_loss)

@@ -89,29 +89,33 @@ def parse_space(raw: dict[str, Any], source: str) -> Space:
         space = Space.model_validate(raw)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
-    space = space.model_copy(update={"space": _with_losses(space.space, source)})
     _check_settings(space, source)
-    return space
+    return space.model_copy(update={"space": _with_losses(space, source)})
 
 
-def _with_losses(dimensions: Mapping[str, Range | Choices], source: str) -> dict[str, Range | Choices]:
+def _with_losses(space: Space, source: str) -> dict[str, Range | Choices]:
     """Search each setting that only some losses have, such as gamma, only for those losses.
 
-    This adds a condition to a dimension that comes after a searched `loss` and states no condition on it.
+    This adds a condition to a dimension that states no condition on the loss.
 
     Raises:
-        UserError: none of the searched losses has the setting.
+        UserError: no loss of the space has the setting, so searching it would change nothing; or the condition comes
+            before the searched `loss`.
     """
+    losses = space.space["loss"].grid() if "loss" in space.space else [space.config({}).loss]
     derived: dict[str, Range | Choices] = {}
-    for name, dimension in dimensions.items():
-        searched = derived["loss"].grid() if "loss" in derived else []
+    for name, dimension in space.space.items():
         takers = losses_with(name)
-        if searched and takers and "loss" not in dimension.when:
-            users = [loss for loss in searched if loss in takers]
+        if takers and "loss" not in dimension.when:
+            users = [loss for loss in losses if loss in takers]
             if not users:
-                known = ", ".join(takers)
-                raise UserError(f"{source}: space.{name}: no searched loss has this setting; losses with it: {known}")
-            if len(users) < len(searched):
+                raise UserError(
+                    f"{source}: space.{name}: no loss of this space has this setting ({', '.join(map(str, losses))}); "
+                    f"losses with it: {', '.join(takers)}"
+                )
+            if len(users) < len(losses):
+                if "loss" not in derived:
+                    raise UserError(f"{source}: space.{name}: only some losses have this setting; put it after 'loss'")
                 dimension = dimension.model_copy(update={"when": {**dimension.when, "loss": users}})
         derived[name] = dimension
     return derived

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sweeps.cli import Parser, add_storage, run_command
 from sweeps.reporting.export_file import export_of, write_export
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import folder_of
 from sweeps.storage.objectives import MEASURES, Objective, Objectives
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
@@ -39,7 +39,7 @@ def export_sweep(
     name: str,
     *,
     objective: Objective | None = None,
-    out: Path | None = None,
+    out: str | Path | None = None,
     whole_front: bool = False,
     runtime: Runtime | None = None,
 ) -> list[Path]:
@@ -59,17 +59,19 @@ def export_sweep(
         UserError: there is no such sweep, nothing to export, or a file that cannot be written.
     """
     where = runtime or Runtime()
+    if objective is not None and objective not in MEASURES:
+        raise UserError(f"objective '{objective}': it is one of {', '.join(MEASURES)}")
     record = Record.load(where.storage, name)
     outcome = Outcome(record, Objectives(objective or record.plan.objective, record.plan.allowance))
     choice = outcome.choose()
     if choice is None:
         raise UserError(f"sweep '{name}' has no completed trial that keeps the guard; nothing to export")
     class_names = open_dataset(record.plan.dataset).class_names
-    folder = SweepFolder(name, where.runs)
+    folder = folder_of(record.plan, where.runs)
     if not whole_front:
-        choices = {out or folder.best: choice}
+        choices = {Path(out or folder.best): choice}
     else:
-        target = out or folder.front
+        target = Path(out or folder.front)
         choices = {target / f"trial-{t.number:05d}.yaml": replace(choice, trial=t) for t in outcome.front()}
     for path, chosen in choices.items():
         write_export(path, export_of(outcome, chosen, class_names))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from sweeps.cli import DONE, Parser, add_storage, run_command
 from sweeps.reporting.terminal import wide_console
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import SweepFolder, folder_of
 from sweeps.storage.lock import lock_holder
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
@@ -47,7 +47,7 @@ def list_sweeps(runtime: Runtime) -> list[tuple[str, ...]]:
         except UserError:
             rows.append((name, "unreadable", *["-"] * (len(COLUMNS) - 2)))
             continue
-        rows.append(_row(record, SweepFolder(name, runtime.runs)))
+        rows.append(_row(record, folder_of(record.plan, runtime.runs)))
     return rows
 
 

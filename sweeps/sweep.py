@@ -19,14 +19,14 @@ from sweeps.execution.ray_cluster import ray_for
 from sweeps.execution.worker_group import GroupSettings
 from sweeps.reporting.export_file import export_of, write_export
 from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, summary, wide_console
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import SweepFolder, folder_of
 from sweeps.storage.lock import sweep_lock
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
-from sweeps.strategy.planning import check_name, extend, extended_plan, latest, plan_of, resolve_name
+from sweeps.strategy.planning import check_name, extend, extended_plan, is_extended, latest, plan_of, resolve_name
 from sweeps.strategy.search import Search
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset, open_dataset
@@ -103,26 +103,25 @@ def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
     Raises:
         UserError: as `run_sweep`.
     """
-    plan, data, _ = _prepare(options)
+    plan, data, _, _ = _prepare(options)
     with ray_for(plan, data, options.address, options.concurrent) as slots:
         return dry_run(plan, data, slots)
 
 
-def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, bool]:
-    """The plan of the sweep, its data set, and whether it was begun before."""
+def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, SweepFolder, bool]:
+    """The plan of the sweep, its data set, its folder, and whether it was begun before."""
     if options.name is not None:
         check_name(options.name, "--name" if isinstance(options, SweepOptions) else "--resume")
     if isinstance(options, SweepOptions):
         data = resolve_dataset(options.dataset)
         plan = plan_of(options, data)
         name, record = resolve_name(plan, options, data.name)
-        plan = replace(plan, name=name)
+        plan = replace(plan, name=name) if record is None else record.plan
     else:
         record = Record.load(options.storage, options.name or latest(options.storage))
         plan, data = extended_plan(record, options), _unchanged_data(record.plan)
-    if record is not None:
-        SweepFolder(plan.name, options.runs).check_not_elsewhere(plan)
-    return plan, data, record is not None
+    folder = SweepFolder(plan.name, options.runs) if record is None else folder_of(plan, options.runs)
+    return plan, data, folder, record is not None
 
 
 def _unchanged_data(plan: Plan) -> Dataset:
@@ -138,22 +137,24 @@ def _unchanged_data(plan: Plan) -> Dataset:
 
 
 def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
-    plan, data, begun = _prepare(options)
-    folder = SweepFolder(plan.name, options.runs)
+    plan, data, folder, begun = _prepare(options)
+    resume = options if isinstance(options, ResumeOptions) else None
     with sweep_lock(plan.name, folder.path):
         record = Record.load(options.storage, plan.name) if begun else None  # read again: nobody else writes it now
-        if record is not None and isinstance(options, ResumeOptions):
-            extend(record, options)
         if record is None and folder.has_checkpoints:
             raise UserError(
                 f"{folder.path} holds checkpoints of a sweep that is not in {options.storage}; "
                 "choose another --name, or remove that folder"
             )
-        if record is not None and record.finished:
+        extends = record is not None and resume is not None and is_extended(record, resume)
+        if record is not None and record.finished and not extends:
             return _report(_tracking(record, data, folder, options), data, folder)
-        plan = plan if record is None else record.plan
         with ray_for(plan, data, options.address, options.concurrent) as slots:
-            return _run(record or Record.create(options.storage, plan), data, slots, folder, options)
+            if record is None:
+                record = Record.create(options.storage, plan)
+            elif resume is not None and extends:
+                extend(record, resume)  # only now: an extension that cannot run changes nothing
+            return _run(record, data, slots, folder, options)
 
 
 def _run(record: Record, data: Dataset, slots: int, folder: SweepFolder, runtime: Runtime) -> SweepResult:

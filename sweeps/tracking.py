@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from sweeps.cli import Parser, add_storage, add_tracking_uri, run_command
+from sweeps.cli import DONE, Parser, add_storage, add_tracking_uri, run_command
 from sweeps.reporting.tracking import Tracking
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import folder_of
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.outcome import Outcome
 from tce_core.data.dataset import open_dataset
+from tce_core.errors import TEMPORARY
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/tracking.py") -> int:
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/trac
     add_storage(parser)
     add_tracking_uri(parser)
     given = vars(parser.parse_args(arguments))
-    return 0 if track_sweep(given.pop("name"), Runtime(**given)) else 1
+    return DONE if track_sweep(given.pop("name"), Runtime(**given)) else TEMPORARY
 
 
 def track_sweep(name: str, runtime: Runtime | None = None) -> bool:
@@ -30,7 +31,7 @@ def track_sweep(name: str, runtime: Runtime | None = None) -> bool:
     where = runtime or Runtime()
     record = Record.load(where.storage, name)
     class_names = open_dataset(record.plan.dataset).class_names
-    best = SweepFolder(name, where.runs).best
+    best = folder_of(record.plan, where.runs).best
     return Tracking(Outcome(record, record.plan.objectives), class_names, where.tracking_uri, best).sync()
 
 

@@ -148,7 +148,7 @@ def _train(config: TrialConfig, group: GroupSettings, address: str | None) -> Ep
         for epoch in range(first, config.epochs + 1):
             answer = workers.advance(TRIAL, config.model_dump(mode="json"), epoch)
             if answer.result is None:
-                kind = UserError if answer.fatal is None else TemporaryError
+                kind = TemporaryError if answer.temporary else UserError
                 raise kind(f"training failed in epoch {epoch}: {answer.fatal or answer.error}")
             result = EpochResult.from_json(answer.result)
             found = f"mIoU {result.report.miou:.4f}  worst {result.report.worst_iou:.4f}"

@@ -11,12 +11,26 @@ import torch
 from torch import Tensor
 
 from tce_core.config import TrialConfig
-from tce_core.errors import TemporaryError, UserError
+from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
 from tce_core.files import replacing
 
 
-class CannotSave(TemporaryError):
-    """A checkpoint could not be written, for example because the disk is full. The training itself did not fail."""
+class CannotSave(UserError):
+    """A checkpoint or weights could not be written. The training itself did not fail.
+
+    It is temporary unless the operating system names another cause than a full disk, such as missing permission.
+    """
+
+    exit_code = TEMPORARY
+
+
+def _cannot_save(path: Path, what: str, error: Exception) -> CannotSave:
+    cause = error if isinstance(error, OSError) else error.__context__
+    reason = getattr(error, "strerror", None) or str(error.__context__ or error).splitlines()[0]
+    failure = CannotSave(f"{path}: {what} cannot be written: {reason}")
+    if isinstance(cause, OSError) and cause.errno not in (None, *NO_SPACE):
+        failure.exit_code = BAD_INPUT
+    return failure
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -35,8 +49,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         with replacing(path) as partial:
             torch.save(dict(state), partial)
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a failed write as a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error.__context__ or error).splitlines()[0]
-        raise CannotSave(f"{path}: the checkpoint cannot be written: {reason}") from None
+        raise _cannot_save(path, "the checkpoint", error) from None
 
 
 def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
@@ -84,7 +97,12 @@ def export_weights(checkpoint: Path, target: Path, metadata: Mapping[str, str]) 
 
     Raises:
         UserError: `checkpoint` is not a checkpoint.
+        CannotSave: the weights cannot be written, for example because the disk is full.
     """
     model: dict[str, Tensor] = read_checkpoint(checkpoint)["model"]
-    with replacing(target) as partial:
-        safetensors.torch.save_file({k: v.contiguous() for k, v in model.items()}, partial, dict(metadata))
+    content = safetensors.torch.save({k: v.contiguous() for k, v in model.items()}, dict(metadata))
+    try:
+        with replacing(target) as partial:
+            partial.write_bytes(content)  # `save_file` would make a file that other users cannot read
+    except OSError as error:
+        raise _cannot_save(target, "the weights", error) from None

@@ -18,19 +18,19 @@ class LossEntry:
 
     builder: str | Callable[..., Any]
     """The class or function that builds the loss from its settings: a name in `tce_core.losses`, or a callable."""
-    settings: tuple[str, ...] = ()
+    builder_settings: tuple[str, ...] = ()
     """Keys of `TrialConfig` that the builder takes as arguments of the same names."""
     class_weights: bool = False
     """Whether the builder also takes `class_weights`: inverse class frequencies to the power `weight_power`."""
-    draw_settings: tuple[str, ...] = ()
+    sampler_settings: tuple[str, ...] = ()
     """Keys of `TrialConfig` that control which images are drawn. Empty: every image once per epoch, shuffled."""
 
     @property
     def own_settings(self) -> frozenset[str]:
         """Keys of `TrialConfig` that affect this loss but not every loss."""
         weights = {"weight_power"} if self.class_weights else set()
-        tilt = {"tilt_warmup"} if "t" in (*self.settings, *self.draw_settings) else set()
-        return frozenset({*self.settings, *self.draw_settings, *weights, *tilt})
+        tilt = {"tilt_warmup"} if "t" in (*self.builder_settings, *self.sampler_settings) else set()
+        return frozenset({*self.builder_settings, *self.sampler_settings, *weights, *tilt})
 
     @property
     def tilted(self) -> bool:
@@ -50,7 +50,7 @@ LOSSES: dict[str, LossEntry] = {
     "class_tilt": LossEntry("ClassTilt", ("t",)),
     # Stochastic TCE tilts the draws (`stochastic.py`); the loss of the drawn images is Eq. (1).
     "stochastic_tilt": LossEntry(
-        "CrossEntropy", draw_settings=("t", "gamma", "level", "draw", "estimator", "partition")
+        "CrossEntropy", sampler_settings=("t", "gamma", "level", "draw", "estimator", "partition")
     ),
 }
 

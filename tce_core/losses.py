@@ -168,7 +168,7 @@ def build_loss(name: str, **settings: object) -> Loss:
     if name not in LOSSES:
         raise UserError(f"unknown loss '{name}'; the losses are {', '.join(LOSSES)}")
     entry = LOSSES[name]
-    known = (*entry.settings, *(["class_weights"] if entry.class_weights else []))
+    known = (*entry.builder_settings, *(["class_weights"] if entry.class_weights else []))
     for key in settings:
         if key not in known:
             raise UserError(f"loss '{name}' has no setting '{key}'; it has {', '.join(known) or 'none'}")
@@ -192,7 +192,7 @@ def configured_loss(config: TrialConfig, pixel_counts: Tensor, t: float | None =
         UserError: see `build_loss`.
     """
     entry = LOSSES[config.loss]
-    settings = {name: getattr(config, name) for name in entry.settings}
+    settings = {name: getattr(config, name) for name in entry.builder_settings}
     if "t" in settings and t is not None:
         settings["t"] = t
     if entry.class_weights:

@@ -1,7 +1,7 @@
 """The mailbox between a Tune slot and its Ray Train workers: one order at a time, one answer to each."""
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 STOP = "stop"
@@ -29,6 +29,8 @@ class Answer:
     """Why the trial failed."""
     fatal: str | None = None
     """Why no trial can continue."""
+    temporary: bool = False
+    """Whether the trouble may pass, so that the same command can succeed later."""
     seconds: float = 0.0
     """From the order to the answer."""
 
@@ -39,7 +41,7 @@ class Answer:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Answer":
         """From Ray Tune's result, which holds more than the answer."""
-        return cls(values.get("result"), values.get("error"), values.get("fatal"), values.get("seconds", 0.0))
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
 
 class Mailbox:
@@ -75,7 +77,7 @@ class Mailbox:
         self.taken = False
         if self.groups_lost > self.retries:
             reason = f"its workers died {self.groups_lost} times in epoch {self.order.epoch}"
-            await self.reply(self.order.serial, Answer(error=reason))
+            await self.reply(self.order.serial, Answer(error=reason, temporary=True))
 
     async def take(self, done: int) -> Order | str:
         """Wait for the next order after serial `done`, or STOP. Every rank calls this."""

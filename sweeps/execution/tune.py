@@ -21,7 +21,7 @@ from sweeps.execution.mailbox import Answer
 from sweeps.execution.slot import Slot
 from sweeps.execution.worker_group import GroupSettings
 from sweeps.strategy.search import Search
-from tce_core.errors import TemporaryError
+from tce_core.errors import TemporaryError, UserError
 from tce_core.results import EpochResult
 
 T = TypeVar("T")
@@ -95,7 +95,7 @@ class StudySearcher(Searcher):
 
     def _record_epoch(self, number: int, answer: Answer) -> bool:
         if answer.fatal is not None:
-            raise TemporaryError(answer.fatal)
+            raise (TemporaryError if answer.temporary else UserError)(answer.fatal)
         if answer.result is None:
             return False
         goes_on = self.search.record_epoch(number, EpochResult.from_json(answer.result))

@@ -60,7 +60,7 @@ class WorkerGroup:
         waiting = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
         while not ray.wait([waiting], timeout=1.0)[0]:
             if not self.trainer.is_alive():
-                answer = Answer(fatal=f"the workers cannot be kept running: {self.failure}")
+                answer = Answer(fatal=f"the workers cannot be kept running: {self.failure}", temporary=True)
                 break
         else:
             answer = ray.get(waiting)

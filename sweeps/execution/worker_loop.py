@@ -15,7 +15,7 @@ from sweeps.execution.mailbox import STOP, Answer, Order
 from tce_core.checkpoint import CannotSave
 from tce_core.config import parse_config
 from tce_core.data.dataset import Dataset, open_dataset
-from tce_core.errors import UserError
+from tce_core.errors import TEMPORARY, UserError
 from tce_core.results import EpochResult
 from tce_core.training import NonFiniteLossError, train
 
@@ -73,7 +73,7 @@ def explain(error: Exception) -> tuple[Answer, bool]:
     `error` fails the trial; if it is a bug, the traceback is part of it. `fatal` is no trial's fault.
     """
     if isinstance(error, CannotSave):
-        return Answer(fatal=str(error)), False
+        return Answer(fatal=str(error), temporary=error.exit_code == TEMPORARY), False
     if isinstance(error, UserError | NonFiniteLossError):
         return Answer(error=str(error)), True
     if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeps.storage.plan import Plan
-from tce_core.errors import UserError
 
 RUNS = Path("runs")
 """The folder of all sweeps' folders, below the working directory."""
@@ -46,12 +45,8 @@ class SweepFolder:
     def has_checkpoints(self) -> bool:
         return any(self.checkpoints.glob("*.pt"))
 
-    def check_not_elsewhere(self, plan: Plan) -> None:
-        """Refuse to continue a sweep away from its checkpoints, because it would train everything again.
 
-        Raises:
-            UserError: the folder that the plan records exists, and this one does not.
-        """
-        recorded = SweepFolder(self.name, Path(plan.runs)).path
-        if plan.runs and recorded.is_dir() and not self.path.exists():
-            raise UserError(f"sweep '{self.name}' is kept in {recorded}; continue it from {recorded.parents[1]}")
+def folder_of(plan: Plan, runs: Path = RUNS) -> SweepFolder:
+    """The folder of a recorded sweep: the one where it began, or below `runs` if that one is gone, such as moved."""
+    recorded = SweepFolder(plan.name, Path(plan.runs))
+    return recorded if plan.runs and recorded.path.is_dir() else SweepFolder(plan.name, runs)

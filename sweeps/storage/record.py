@@ -22,6 +22,8 @@ from sweeps.storage.trial import Ended, Role, Spent, TrialRecord, trial_record
 from tce_core.errors import TemporaryError, UserError
 from tce_core.results import EpochResult
 
+FORMAT = 2
+"""Version of what a record stores. A record of another version is refused, because it would be misread."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -73,6 +75,7 @@ class Record:
                     "or choose another --name"
                 )
             study.set_metric_names([measure.name for measure in plan.objectives.pair])
+            study.set_user_attr("format", FORMAT)
             study.set_user_attr("plan", asdict(plan))  # last: a sweep that is killed before this can begin again
             return study
 
@@ -97,6 +100,11 @@ class Record:
             foreign = attrs or len(study.directions) != 2 or store.call(lambda: study.get_trials(deepcopy=False))
             raise (UserError if foreign else NotBegun)(
                 f"study '{name}' in {storage} is not a sweep of this program: it has no plan"
+            )
+        if attrs.get("format") != FORMAT:
+            raise UserError(
+                f"sweep '{name}' in {storage} was recorded by another version of this program (format "
+                f"{attrs.get('format', 1)}, not {FORMAT}); use that version, or start a new sweep"
             )
         try:
             return store.call(lambda: cls(store, study))
@@ -138,18 +146,18 @@ class Record:
         numbers = sorted(number for role in roles or self._roles for number in self._roles[role])
         return [self._trials[number] for number in numbers]
 
-    def searched(self) -> list[TrialRecord]:
-        """The searched trials, one per proposal: a failed trial that was retried is left out."""
-        return [trial for trial in self.trials("search") if trial.number not in self._retried]
+    def current(self, *roles: Role) -> list[TrialRecord]:
+        """As `trials`, without the failed trials that were retried: one searched trial per proposal."""
+        return [trial for trial in self.trials(*roles) if trial.number not in self._retried]
 
     @property
     def proposals(self) -> int:
-        """How many configurations have been proposed: the length of `searched()`."""
+        """How many configurations have been proposed: the length of `current("search")`."""
         return len(self._roles["search"]) - len(self._retried.intersection(self._roles["search"]))
 
     def failures(self) -> list[TrialRecord]:
         """The failed trials that were not retried."""
-        return [trial for trial in self.trials() if trial.failed and trial.number not in self._retried]
+        return [trial for trial in self.current() if trial.failed]
 
     def __getitem__(self, number: int) -> TrialRecord:
         return self._trials[number]

@@ -69,15 +69,13 @@ class Budget:
         Patience begins when the baselines have ended and there is a front.
         """
         patience = self.plan.patience
-        baselines = self.record.trials("baseline")
+        baselines = [trial for trial in self.record.trials("baseline") if trial.retries is None]
         if patience is None or not all(trial.state.is_finished() for trial in baselines):
             return None
         if not self.outcome.candidates():
             return None
         since = max([self.last_growth(), *map(ended_at, baselines)])
-        # Confirmation runs are no search: those of a sweep that was extended later do not count.
-        confirming = sum(_epochs_after(trial, since) for trial in self.record.trials("confirm"))
-        idle = self.record.epochs - since - confirming
+        idle = sum(_epochs_after(trial, since) for trial in self.record.trials("search"))
         return idle if idle >= patience else None
 
     def last_growth(self) -> int:

@@ -19,7 +19,7 @@ class Observations:
 
     def all(self) -> list[Observation]:
         """One observation per proposal."""
-        return [self.of_trial(trial) for trial in self.record.searched()]
+        return [self.of_trial(trial) for trial in self.record.current("search")]
 
     def of_trial(self, trial: TrialRecord) -> Observation:
         if trial.number in self._final:

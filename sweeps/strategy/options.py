@@ -12,12 +12,12 @@ from sweeps.storage.plan import EXTENDABLE
 from tce_core.data.builtin import BUILT_IN
 from tce_core.errors import UserError
 
-Positive = Annotated[int, Field(gt=0)]
-Natural = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
-Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Share = Annotated[float, Field(gt=0, le=1, strict=True)]
+Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
 class Options(BaseModel):
@@ -104,7 +104,9 @@ class SweepOptions(Runtime):
     @model_validator(mode="after")
     def _keep_needs_rungs(self) -> Self:
         if self.keep is not None and self.rungs == ():
-            raise UserError("--keep is the share that continues at a rung, but --no-halving has no rungs; give one")
+            raise UserError(
+                "keep is the share that continues at a rung, and --no-halving (rungs=()) has no rungs; give one of them"
+            )
         return self
 
 

@@ -110,13 +110,18 @@ def extend(record: Record, options: ResumeOptions) -> None:
     Raises:
         UserError: as `extended_plan`.
     """
-    extended = extended_plan(record, options)
-    failures = record.failures() if options.retry_failed else []
-    if extended == record.plan and not failures:
+    if not is_extended(record, options):
         return
-    record.reopen(extended)
+    failures = record.failures() if options.retry_failed else []
+    record.reopen(extended_plan(record, options))
     for trial in failures:
         record.retry(trial)
+
+
+def is_extended(record: Record, options: ResumeOptions) -> bool:
+    """Whether the options change a limit, or there is a failed trial to retry."""
+    retries = options.retry_failed and bool(record.failures())
+    return retries or extended_plan(record, options) != record.plan
 
 
 def _rungs(options: SweepOptions, space: Space) -> tuple[int, ...]:

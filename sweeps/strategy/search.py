@@ -44,7 +44,7 @@ class Search:
         """Endings decided but not yet recorded, by trial number."""
         self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
         """For each rung, the objective pair of every searched trial that reached it, in order of arrival."""
-        searched = record.trials("search")
+        searched = record.current("search")
         arrived = [(s.epochs, trial, r) for trial in searched for s, r in zip(trial.spent, trial.results, strict=True)]
         for _, trial, result in sorted(arrived, key=itemgetter(0)):
             self._note_rung(trial, result)
@@ -202,7 +202,7 @@ class Search:
     def _reserved_for_confirmation(self) -> int:
         """The reference keeps the confirmation runs that it has; a winner to come will need all of its own."""
         reference = self.outcome.reference()
-        runs = [trial for trial in self.record.trials("confirm") if reference and trial.repeats == reference.number]
+        runs = [trial for trial in self.record.current("confirm") if reference and trial.repeats == reference.number]
         return self.plan.confirmation_runs * self.full_budget - sum(trial.epoch for trial in runs)
 
     def _running(self, *roles: Role) -> list[TrialRecord]:

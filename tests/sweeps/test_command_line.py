@@ -165,7 +165,7 @@ def one_line(stderr):
         (["--resume", "gone", "--confirm", "2"], "--confirm: a resumed sweep continues as its record says"),
         (["--resume", "gone", "--seed", "1", "--no-halving"], "--seed, --rungs/--no-halving: "),
         (["--resume", "one", "--name", "other"], "--name: "),
-        (["--keep", "0.5", "--no-halving"], "--keep is the share that continues at a rung"),
+        (["--keep", "0.5", "--no-halving"], "keep is the share that continues at a rung"),
         (["--resume", "gone", "--max-hours", "2", "--trials", "9", "--retry-failed"], "no sweep 'gone'"),
         (["--retry-failed"], "--retry-failed: give --resume NAME, too"),
         (["--resume", "../x"], "--resume ../x"),
@@ -408,7 +408,7 @@ def test_a_sweep_that_another_process_runs_gives_exit_code_75(folder, storage, c
     assert "sweep 'taken' is being run by process " in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no device /dev/full here")
 def test_an_export_to_a_full_disk_raises_a_temporary_error(folder, streets):
     """The temporary file beside the target is a link to `/dev/full`, where every write fails."""
     Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
@@ -419,7 +419,7 @@ def test_an_export_to_a_full_disk_raises_a_temporary_error(folder, streets):
     assert not Path("full.yaml").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no device /dev/full here")
 def test_a_full_disk_gives_exit_code_75_and_a_bug_keeps_its_traceback(capsys):
     assert run_command(lambda _: Path("/dev/full").write_text("x")) == 75
     assert capsys.readouterr().err == "error: a file: No space left on device\n"

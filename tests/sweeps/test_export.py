@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from sweeps.export import export_sweep
 from sweeps.export import main as export
 from sweeps.reporting.export_file import read_export
+from sweeps.strategy.options import Runtime
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
@@ -33,3 +35,8 @@ def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
         saved = read_export(path)
         assert (saved.sweep.trial, saved.trial.t) == (complete, 1.0)
         assert saved.measured.epochs == saved.trial.epochs == EPOCHS
+
+
+def test_an_unknown_objective_is_refused_from_python_too(storage):
+    with pytest.raises(UserError, match="objective 'accuracy': it is one of worst_iou, miou"):
+        export_sweep("streets-1", objective="accuracy", runtime=Runtime(storage=storage))

@@ -1,6 +1,8 @@
 """`tce_core.checkpoint`: what is refused, what a failed write leaves behind, and the export of weights."""
 
+import errno
 import io
+import os
 import pickle
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from tce_core.checkpoint import CannotSave, export_weights, read_checkpoint, save_checkpoint
 from tce_core.data.streets.dataset import make_streets
-from tce_core.errors import UserError
+from tce_core.errors import BAD_INPUT, TEMPORARY, UserError
 from tce_core.training import train
 from tests.tce_core.states import Hostile, different
 
@@ -102,6 +104,27 @@ def test_a_checkpoint_that_cannot_be_written_is_answered_with_the_reason(tmp_pat
     (tmp_path / "file").touch()
     with pytest.raises(CannotSave, match=r"run\.pt: the checkpoint cannot be written: (File exists|Not a directory)$"):
         save_checkpoint(tmp_path / "file" / "run.pt", {"config": "{}", "epoch": 1, "model": {}})
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, TEMPORARY), (errno.EDQUOT, TEMPORARY), (errno.EACCES, BAD_INPUT)]
+)
+def test_only_a_full_disk_is_temporary(checkpoint, tmp_path, monkeypatch, number, code):
+    """Both for a checkpoint and for the exported weights; the operating system's error is the only thing replaced."""
+
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    state = read_checkpoint(checkpoint)
+    monkeypatch.setattr("tce_core.files.os.replace", refused)
+    for write in (
+        lambda: save_checkpoint(tmp_path / "a.pt", state),
+        lambda: export_weights(checkpoint, tmp_path / "a", {}),
+    ):
+        with pytest.raises(CannotSave, match=os.strerror(number)) as caught:
+            write()
+        assert caught.value.exit_code == code
+    assert not list(tmp_path.glob("*a*"))
 
 
 def test_exported_weights_are_the_checkpoint_s(checkpoint, tmp_path):

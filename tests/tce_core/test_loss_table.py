@@ -18,7 +18,7 @@ def test_an_entry_names_a_builder_and_settings_that_exist(name):
     entry = LOSSES[name]
     builder = getattr(losses, entry.builder)
     parameters = inspect.signature(builder).parameters
-    assert set(entry.settings) | ({"class_weights"} if entry.class_weights else set()) == set(parameters)
+    assert set(entry.builder_settings) | ({"class_weights"} if entry.class_weights else set()) == set(parameters)
     assert entry.own_settings <= set(TrialConfig.model_fields)
 
 

@@ -124,7 +124,7 @@ def test_an_order_that_loses_more_groups_than_allowed_is_answered_with_an_error(
         await box.take(0)
         await box.join()
         answer = await asked
-        assert answer == Answer(error=f"its workers died {retries + 1} times in epoch 7")
+        assert answer == Answer(error=f"its workers died {retries + 1} times in epoch 7", temporary=True)
         # The last group serves the next trial, whose count of lost groups starts at 0.
         following = asyncio.create_task(box.ask(order(2, trial=1)))
         assert await box.take(0) == order(2, trial=1)
@@ -197,3 +197,8 @@ def test_stop_releases_workers_that_wait_and_workers_that_come_later():
         assert await box.take(0) == STOP
 
     run(scenario())
+
+
+def test_an_answer_survives_ray_tune_which_adds_to_it_and_knows_no_classes():
+    for answer in (Answer(result="{}"), Answer(error="diverged", seconds=1.5), Answer(fatal="gone", temporary=True)):
+        assert Answer.from_dict({**answer.as_dict(), "training_iteration": 3, "done": False}) == answer

@@ -27,4 +27,4 @@ def test_a_bug_keeps_its_traceback():
 def test_a_bad_setting_fails_the_trial_and_a_full_disk_is_fatal():
     """A bad setting fails one trial. A checkpoint that cannot be written is no trial's fault and ends the sweep."""
     assert explain(UserError("no such encoder")) == (Answer(error="no such encoder"), True)
-    assert explain(CannotSave("no space")) == (Answer(fatal="no space"), False)
+    assert explain(CannotSave("no space")) == (Answer(fatal="no space", temporary=True), False)

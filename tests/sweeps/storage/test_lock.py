@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sweeps.storage.lock import sweep_lock
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="flock and SIGKILL are POSIX")
 DRIVE = """
@@ -40,7 +40,7 @@ def drive(folder):
 
 def test_a_second_process_is_refused_and_the_holder_is_named(tmp_path, driver):
     for _ in range(2):  # the second attempt fails in the same way
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(TemporaryError) as caught:
             drive(tmp_path / "runs" / "a")
         who = f"process {driver.pid} on {socket.gethostname()}"
         assert str(caught.value) == f"sweep 'a' is being run by {who}; wait for it, or stop it first"
@@ -88,5 +88,5 @@ def test_a_lock_file_that_disappears_before_it_is_locked_does_not_count(tmp_path
         flock(file, how)
 
     monkeypatch.setattr("fcntl.flock", remove_then_lock)
-    with pytest.raises(UserError, match="is being run by another process"):
+    with pytest.raises(TemporaryError, match="is being run by another process"):
         drive(tmp_path)

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from sweeps.storage.optuna_store import Store
 from sweeps.storage.record import Record
-from tce_core.errors import UserError
+from tce_core.errors import TemporaryError, UserError
 from tests.sweeps.searching import PLAN, result
 
 LOCK = """
@@ -122,7 +122,7 @@ def test_a_write_that_waits_too_long_names_storage_and_seconds_and_writes_nothin
 )
 def test_a_store_that_is_locked_cannot_be_opened(record, file, lock, use):
     lock(600)
-    with pytest.raises(UserError, match=rf"^--storage sqlite:///{file}: database is locked, for 1 s$"):
+    with pytest.raises(TemporaryError, match=rf"^--storage sqlite:///{file}: database is locked, for 1 s$"):
         use(record.store.url)
 
 
@@ -190,7 +190,7 @@ def test_a_full_disk_is_reported_at_once_and_the_record_stays_unchanged(record, 
         (pages,) = database.execute("pragma page_count").fetchone()
     database.close()
     limit(record, pages)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(TemporaryError) as caught:
         deque(map(WRITES["epoch"], [record] * 99))  # until the last page is full
     assert str(caught.value) == (
         f"--storage sqlite:///{file}: database or disk is full; "

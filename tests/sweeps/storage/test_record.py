@@ -321,3 +321,14 @@ def test_the_record_is_plain_optuna(storage, tmp_path):
     assert [t.params for t in study.best_trials] == [{"lr": 0.2}]
     with sqlite3.connect(tmp_path / "sweeps.db") as database:
         assert database.execute("select study_name from studies").fetchall() == [("first",)]
+
+
+def test_a_record_of_another_version_is_refused_and_not_misread(storage):
+    """The names of what is stored changed: an old record would load without its confirmation runs."""
+    record = Record.create(storage, PLAN)
+    for version in (1, 3):
+        record.study.set_user_attr("format", version)
+        with pytest.raises(
+            UserError, match=rf"recorded by another version of this program \(format {version}, not 2\)"
+        ):
+            Record.load(storage, "first")

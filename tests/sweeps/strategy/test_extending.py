@@ -6,7 +6,7 @@ from sweeps.strategy.options import ResumeOptions, Runtime
 from sweeps.strategy.planning import extend, resolve_name
 from sweeps.strategy.search import Search
 from tce_core.errors import UserError
-from tests.sweeps.searching import ALONE, EPOCHS, reopened, train
+from tests.sweeps.searching import ALONE, EPOCHS, reopened, result, train
 
 ONE_BASELINE = {**ALONE, "baselines": {"mcce": {"loss": "mcce"}}}
 
@@ -33,7 +33,7 @@ def extended(search, **changes):
 
 
 def searched(search):
-    return [trial.params for trial in search.record.searched()]
+    return [trial.params for trial in search.record.current("search")]
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "grid"])
@@ -207,3 +207,49 @@ def test_the_command_that_began_a_sweep_finds_it_again_after_an_extension(begin,
     assert resolve_name(record.begun_plan, runtime, "one")[1].plan.trials == 5
     with pytest.raises(UserError, match="begun with other settings: trials 3, not 5"):
         resolve_name(record.plan, runtime, "one")
+
+
+def test_a_retried_trial_is_not_compared_with_its_own_failure_at_a_rung(begin):
+    """The failed trial was the best at the rung. Its retry has the same values, and would lose to it."""
+    search = begin(space=ALONE, trials=4, confirm=0, rungs=(2,), keep=0.25)
+    for worst in (0.1, 0.1, 0.1):
+        train(search, search.next(), (0.5, worst))
+    best = search.next()
+    for epoch in (1, 2):
+        assert search.record_epoch(best.number, result(epoch, 0.6, 0.4))
+    search.record_end(best.number, "its workers died")
+    search.record.finish()
+    search = extended(search, retry_failed=True)
+    again = train(search, search.next(), (0.6, 0.4))
+    assert (again.retries, again.state.name) == (best.number, "COMPLETE")
+
+
+def test_a_failed_baseline_that_is_retried_does_not_restart_the_patience(begin):
+    space = {**ALONE, "baselines": {"mcce": {"loss": "mcce"}, "focal": {"loss": "focal"}}}
+    search = begin(space=space, trials=9, confirm=0, patience=4)
+    train(search, search.next(), (0.5, 0.1))
+    search.record_end(search.next().number, "diverged")
+    search = run(search, 0.2, 0.1)
+    tried = search.record.proposals
+    assert search.record.search_stopped == "no better front for 4 epochs"
+    search = run(extended(search, retry_failed=True), 0.1)
+    assert search.record.proposals == tried
+
+
+def test_a_retried_confirmation_counts_once_in_the_reserve(begin):
+    """A later winner keeps room for its confirmation run: the failed run of the reference is not subtracted twice."""
+    search = begin(space=ONE_BASELINE, trials=1, confirm=1)
+    train(search, search.next(), (0.5, 0.1))
+    train(search, search.next(), (0.5, 0.2))
+    reference = search.next()
+    for epoch in (1, 2, 3):
+        search.record_epoch(reference.number, result(epoch))
+    search.record_end(reference.number, "its workers died")
+    train(search, search.next(), (0.5, 0.2))
+    search.record.finish()
+    search = extended(search, retry_failed=True, trials=9, max_epochs=28)
+    train(search, search.next(), (0.5, 0.1))  # the confirmation run of the reference, again
+    search = run(search, 0.2, 0.4)
+    assert all(trial.complete for trial in search.record.current())
+    winner = search.outcome.choose().trial
+    assert search.outcome.repetitions(winner)

@@ -18,8 +18,10 @@ from tce_core.errors import UserError
         (SweepOptions, {"rungs": (0, 2)}, "rungs.0 = 0: "),
         (SweepOptions, {"max_hours": float("nan")}, "max_hours = nan: "),
         (SweepOptions, {"trails": 3}, "unknown option 'trails'; the options are storage, tracking_uri"),
-        (SweepOptions, {"keep": 0.5, "rungs": ()}, "--keep is the share that continues at a rung"),
+        (SweepOptions, {"keep": 0.5, "rungs": ()}, "keep is the share that continues at a rung"),
         (ResumeOptions, {"seed": 1}, "unknown option 'seed'"),
+        (SweepOptions, {"trials": True}, "trials = True: "),
+        (SweepOptions, {"seed": 2**31}, "seed = 2147483648: "),
         (Runtime, {"concurrent": 0}, "concurrent = 0: "),
     ],
 )

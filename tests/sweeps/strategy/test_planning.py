@@ -12,7 +12,7 @@ import pytest
 from sweeps import run, sweep
 from sweeps.execution.preflight import preflight
 from sweeps.reporting.tracking import Tracking
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import folder_of
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.planning import check_name, latest, plan_of, resolve_name
@@ -302,19 +302,17 @@ def test_an_automatic_name_is_valid_for_resume(plan, storage, stem):
         check_name(name, "--resume")
 
 
-def test_a_sweep_continues_only_where_its_checkpoints_are(plan, storage, tmp_path, monkeypatch):
-    """From another working directory it is refused, until its folder is moved there."""
+def test_a_sweep_continues_in_the_folder_where_it_began_or_where_that_was_moved(plan, storage, tmp_path, monkeypatch):
+    """Also when it is resumed from another working directory: its checkpoints and its lock are there."""
     begun_here = plan("--name", "mine")
-    SweepFolder("mine").check_not_elsewhere(begun_here)
-    Path("runs", "mine").mkdir(parents=True)
-    SweepFolder("mine").check_not_elsewhere(begun_here)
+    first = folder_of(begun_here)
+    assert first.path == tmp_path / "runs" / "mine"
+    first.path.mkdir(parents=True)
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    with pytest.raises(UserError) as caught:
-        SweepFolder("mine").check_not_elsewhere(begun_here)
-    assert str(caught.value) == f"sweep 'mine' is kept in {tmp_path}/runs/mine; continue it from {tmp_path}"
+    assert folder_of(begun_here).path == first.path
     shutil.move(tmp_path / "runs", "runs")
-    SweepFolder("mine").check_not_elsewhere(begun_here)
+    assert folder_of(begun_here).path == tmp_path / "elsewhere" / "runs" / "mine"
 
 
 # The command

@@ -137,7 +137,7 @@ def test_the_architecture_page_names_every_file():
     missing = sorted(str(path) for path in paths if path.name not in tree)
     assert missing == []
     listed = set(re.findall(r"\b(\w+\.py)\b", tree))
-    assert listed <= {path.name for path in paths} | {"test_house.py"}
+    assert listed <= {path.name for path in paths} | {"test_structure.py"}
 
 
 @pytest.mark.parametrize(
@@ -148,3 +148,8 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", text):
         if not target.startswith("http"):
             assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"])
+def test_no_placeholder_is_left_in_a_page(page):
+    assert not re.search(r"@[A-Z]+@|TODO|XXX", (ROOT / page).read_text(encoding="utf-8"))
