@@ -97,7 +97,7 @@ def farewell(best: Path, dataset: Path, tracking_uri: str, pages: Mapping[str, s
         pages: addresses in MLflow's UI, see `Mirror.pages`.
     """
     file = os.path.relpath(best)
-    data = "" if dataset == built_in_path() else f" --dataset {os.path.relpath(dataset)}"
+    data = "" if dataset.absolute() == built_in_path().absolute() else f" --dataset {os.path.relpath(dataset)}"
     lines = [
         ("Best configuration", file),
         ("Train it", f"python sweeps/train.py {file}{data} --epochs 40"),

@@ -17,10 +17,14 @@ class SweepFolder:
 
     name: str
     runs: Path = RUNS
+    """The folder that holds it. It is made absolute, because workers have another working directory."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", self.runs.absolute())
 
     @property
     def path(self) -> Path:
-        return (self.runs / self.name).absolute()
+        return self.runs / self.name
 
     @property
     def checkpoints(self) -> Path:

@@ -13,7 +13,7 @@ def test_extending_merges_sections_key_by_key_and_replaces_dimensions(write):
         """
         description: parent
         search: {trials: 7, confirm: 5}
-        trial: {lr: 0.5, epochs: 3}
+        trial: {loss: class_tilt, lr: 0.5, epochs: 3}
         space: {t: {low: 1, high: 2, log: true}, lr: {low: 0.1, high: 0.2}}
         baselines: {mcce: {loss: mcce}}
         """,
@@ -31,7 +31,7 @@ def test_extending_merges_sections_key_by_key_and_replaces_dimensions(write):
     )
     space = load_space(child)
     assert (space.description, space.search.trials, space.search.confirm) == ("parent", 9, 5)
-    assert space.trial == {"lr": 0.5, "epochs": 4}
+    assert space.trial == {"loss": "class_tilt", "lr": 0.5, "epochs": 4}
     assert space.space == {"t": Range(low=3, high=4), "lr": Range(low=0.1, high=0.2)}  # no `log` from the parent
     assert list(space.baselines) == ["mcce", "focal"]
 
@@ -44,7 +44,7 @@ def test_a_space_anywhere_may_extend_a_built_in_one(write):
 
 
 def test_extending_looks_beside_the_file_first(write):
-    write("space: {t: {low: 8, high: 9}}", "tce.yaml")
+    write("trial: {loss: class_tilt}\nspace: {t: {low: 8, high: 9}}", "tce.yaml")
     assert load_space(write("extends: tce.yaml")).space == {"t": Range(low=8, high=9)}
 
 

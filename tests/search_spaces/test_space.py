@@ -93,7 +93,18 @@ def test_a_setting_of_some_losses_is_searched_for_those_only(write):
 
 def test_a_setting_that_no_searched_loss_has_is_refused(write):
     message = refusal(write("space: {loss: {choices: [mcce, dice]}, gamma: {low: 0.1, high: 0.2}}"))
-    assert "space.gamma: no searched loss has this setting; losses with it: stochastic_tilt" in message
+    assert (
+        "space.gamma: no loss of this space has this setting (mcce, dice); losses with it: stochastic_tilt" in message
+    )
+
+
+def test_searching_what_the_loss_ignores_is_refused(write):
+    """It would train the same configuration again and again."""
+    message = refusal(write("trial: {loss: focal}\nspace: {t: {low: 1, high: 2}}"))
+    assert "space.t: no loss of this space has this setting (focal); losses with it: image_tilt, class_tilt" in message
+    assert load_space(write("trial: {loss: focal}\nspace: {focal_gamma: {low: 1, high: 2}}"))
+    late = "space: {t: {low: 1, high: 2}, loss: {choices: [mcce, class_tilt]}}"
+    assert "space.t: only some losses have this setting; put it after 'loss'" in refusal(write(late))
 
 
 def test_a_condition_needs_an_active_dimension(write):

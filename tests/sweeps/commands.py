@@ -12,7 +12,8 @@ from sweeps import run
 
 SCRIPTS = Path(run.__file__).parent
 SPACE = """
-trial: {encoder: tu-mobilenetv3_small_050, decoder_channels: 16, crop: [32, 48], steps_per_epoch: 2, precision: fp32}
+trial: {loss: class_tilt, encoder: tu-mobilenetv3_small_050, decoder_channels: 16, crop: [32, 48], steps_per_epoch: 2,
+        precision: fp32}
 search: {sampler: grid}
 """
 

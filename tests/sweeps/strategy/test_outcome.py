@@ -7,7 +7,7 @@ from sweeps.strategy.outcome import Outcome
 from tests.sweeps.searching import ious, reopened, result
 
 SPACE = {
-    "trial": {"epochs": 1, "crop": [32, 48]},
+    "trial": {"loss": "class_tilt", "epochs": 1, "crop": [32, 48]},
     "space": {"t": {"low": 0.1, "high": 10}},
     "baselines": {"mcce": {"loss": "mcce"}},
 }

@@ -178,7 +178,11 @@ def test_no_configuration_is_proposed_twice(sampler):
 def test_no_two_proposals_have_the_same_label(sampler):
     """Samplers tend to repeat the best corner of the space. Proposals differ by at least `CLOSE` in one dimension."""
     space = parse_space(
-        {"space": {"t": {"low": 0.1, "high": 3, "log": True}, "lr": {"low": 0.1, "high": 0.4, "log": True}}}, "own.yaml"
+        {
+            "trial": {"loss": "class_tilt"},
+            "space": {"t": {"low": 0.1, "high": 3, "log": True}, "lr": {"low": 0.1, "high": 0.4, "log": True}},
+        },
+        "own.yaml",
     )
     proposer, earlier = Proposer(space, sampler, 0, (True, True)), []
     for _ in range(16):

@@ -82,7 +82,7 @@ def test_a_missing_sweep_is_refused_and_the_existing_ones_are_listed(earlier, tm
 def test_a_sweep_of_another_space_is_refused(earlier):
     """The earlier sweep allows `t` up to 10."""
     search = earlier()
-    narrow = parse_space({"space": {"t": {"low": 0.1, "high": 0.11}}}, "own.yaml")
+    narrow = parse_space({"trial": {"loss": "class_tilt"}, "space": {"t": {"low": 0.1, "high": 0.11}}}, "own.yaml")
     with pytest.raises(UserError, match=r"^--warm-start one: configuration 1: t = .* is outside the space: t 0\.1 to"):
         warm_start("one", search.record.store.url, narrow)
 
