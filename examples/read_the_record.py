@@ -12,6 +12,7 @@ from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.planning import latest
 from tce_core.data.dataset import open_dataset
+from tce_core.errors import UserError
 from tce_core.fairness import class_table
 
 
@@ -23,7 +24,8 @@ def main() -> None:
     print(f"Sweep '{record.plan.name}', {record.epochs} epochs so far")
     for trial in record.trials():
         reached = f"mIoU {trial.last.report.miou:.3f}" if trial.results else "no result yet"
-        print(f"  {trial.number:>3}  {trial.role:<8}  {trial.state.name:<8}  epoch {trial.epoch:>3}  {reached}")
+        state = f"{trial.role:<8}  {trial.state.name:<8}  epoch {trial.epoch:>3}"
+        print(f"  {trial.number:>3}  {state}  {reached:<15}  {trial.label}")
 
     outcome = Outcome(record, record.plan.objectives)
     print("Hypervolume of the front after each trial that ended:")
@@ -37,4 +39,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:  # such as a sweep that does not exist: the message is one line
+        sys.exit(f"error: {error}")

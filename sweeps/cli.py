@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from tce_core.data.builtin import BUILT_IN
 from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
 
 DONE = 0
@@ -33,10 +32,6 @@ def add_storage(parser: argparse._ActionsContainer) -> None:
 
 def add_tracking_uri(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--tracking-uri", help=f"MLflow store or server (default: {DEFAULT_TRACKING_URI})")
-
-
-def add_dataset(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--dataset", help=f"`{BUILT_IN}` (built in, the default) or a folder of Arrow files")
 
 
 def add_address(parser: argparse._ActionsContainer) -> None:

@@ -14,7 +14,6 @@ from sweeps.cli import (
     INTERRUPTED,
     Parser,
     add_address,
-    add_dataset,
     add_storage,
     add_tracking_uri,
     amount,
@@ -28,6 +27,7 @@ from sweeps.cli import (
 from sweeps.storage.objectives import MEASURES
 from sweeps.strategy.options import ResumeOptions, SweepOptions
 from sweeps.sweep import dry_run_sweep, resume_sweep, run_sweep
+from tce_core.data.builtin import BUILT_IN
 from tce_core.errors import UserError
 
 
@@ -45,7 +45,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
         metavar="A",
         help="how far mIoU (or worst-class IoU, if mIoU leads) may fall below the baseline (default: 0.01)",
     )
-    add_dataset(what)
+    what.add_argument("--dataset", help=f"`{BUILT_IN}` (built in, the default) or a folder of Arrow files")
     what.add_argument("--space", help="search space: a YAML file or a name in search_spaces/ (default: streets or tce)")
     what.add_argument(
         "--set",

@@ -18,7 +18,7 @@ from sweeps.execution.preflight import dry_run
 from sweeps.execution.ray_cluster import ray_for
 from sweeps.execution.worker_group import GroupSettings
 from sweeps.reporting.export_file import export_of, write_export
-from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, summary, wide_console
+from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, resume_command, summary, wide_console
 from sweeps.storage.folder import SweepFolder, folder_of
 from sweeps.storage.lock import sweep_lock
 from sweeps.storage.plan import Plan
@@ -165,6 +165,8 @@ def _run(record: Record, data: Dataset, slots: int, folder: SweepFolder, runtime
     search = Search.resume(record)
     slots = min(slots, max(1, len(search.space.baselines) + record.plan.trials))  # more could never run side by side
     console.print(headline(search, data, slots), highlight=False, soft_wrap=True)
+    if not console.is_terminal:  # there, a progress bar says so
+        console.print("Starting the workers, which takes up to a minute.")
     for trial in search.unfinished:
         if trial.epoch and not checkpoint_path(folder.checkpoints, trial.number).exists():
             lost = f"The checkpoint of trial {trial.number} is gone"
@@ -181,7 +183,8 @@ def _run(record: Record, data: Dataset, slots: int, folder: SweepFolder, runtime
         raise
     tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
     if not search.finished:
-        console.print(f"Interrupted. Continue with: python sweeps/run.py --resume {search.plan.name}", soft_wrap=True)
+        again = resume_command(search.plan.name, runtime.storage, runtime.tracking_uri)
+        console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
         return SweepResult(False, search.outcome, data.class_names, folder, tracking.pages)
     record.finish()
     shutil.rmtree(folder.ray, ignore_errors=True)
@@ -239,5 +242,5 @@ def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepRe
         reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.search_stopped)
         raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
     summary(outcome, data.class_names, console)
-    farewell(folder.best, data.path, tracking.uri, tracking.pages, console)
+    farewell(folder.best, tracking.uri, tracking.pages, console)
     return SweepResult(True, outcome, data.class_names, folder, tracking.pages)

@@ -1,8 +1,8 @@
 """Train one exported configuration at full length, on the same kind of workers as a sweep.
 
-    python sweeps/train.py runs/NAME/best.yaml --dataset data/cityscapes --epochs 100 --workers 4 --gpus-per-worker 1
+    python sweeps/train.py runs/NAME/best.yaml --epochs 100 --workers 4 --gpus-per-worker 1
 
-With the exported file's own data set, epochs and workers, it repeats the metrics that the file states.
+With the exported file's own data set (the default), epochs and workers, it repeats the metrics that the file states.
 """
 
 import json
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweeps.cli import DONE, Parser, add_address, add_dataset, amount, natural, positive, run_command
+from sweeps.cli import DONE, Parser, add_address, amount, natural, positive, run_command
 from sweeps.execution.checkpoints import checkpoint_path
 from sweeps.execution.ray_cluster import slots_that_fit, start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
 from sweeps.strategy.options import Amount, Options, Positive, Seed
 from tce_core.config import TrialConfig
-from tce_core.data.builtin import BUILT_IN, resolve_dataset
+from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset
 from tce_core.errors import TemporaryError, UserError
 from tce_core.fairness import class_table
@@ -34,7 +34,7 @@ class TrainOptions(Options):
 
     config: Path
     """A file that a sweep exported."""
-    dataset: str | Path = BUILT_IN
+    dataset: str | Path | None = None
     epochs: Positive | None = None
     seed: Seed | None = None
     workers: Positive | None = None
@@ -61,7 +61,7 @@ class TrainResult:
 def parser(prog: str = "python sweeps/train.py") -> Parser:
     p = Parser(prog=prog, description="Train an exported configuration at full length.")
     p.add_argument("config", type=Path, help="a file that a sweep exported")
-    add_dataset(p)
+    p.add_argument("--dataset", help="`streets` or a folder of Arrow files (default: the sweep's)")
     p.add_argument("--epochs", type=positive, help="default: as many as the file's trial had")
     p.add_argument("--seed", type=natural, help="default: the file's")
     p.add_argument("--workers", type=positive, help="data-parallel workers (default: the file's)")
@@ -95,8 +95,7 @@ def train_export(options: TrainOptions) -> TrainResult:
     export = read_export(options.config)
     changes = {key: value for key in ("epochs", "seed") if (value := getattr(options, key)) is not None}
     config = export.trial.model_copy(update=changes)
-    data = resolve_dataset(options.dataset)
-    _check_classes(options.config, export.dataset.classes, data)
+    data = _open_data(options, export)
     weights = options.out or options.config.with_suffix(".safetensors")
     group = _group_settings(options, export, data, weights)
     _check_batch(config, group)
@@ -104,6 +103,22 @@ def train_export(options: TrainOptions) -> TrainResult:
     _save_weights(weights, Path(group.checkpoints), config, data)
     _print_comparison(export, last, data)
     return TrainResult(weights, last, export)
+
+
+def _open_data(options: TrainOptions, export: Export) -> Dataset:
+    """The data set of the options, or the one that the exported file names.
+
+    Raises:
+        UserError: it is not there, or has other classes.
+    """
+    name = options.dataset or export.dataset.path
+    if not options.dataset and not Path(name or "?").is_dir():
+        raise UserError(f"{options.config}: its data set {name or 'has no path and'} is not here; give --dataset")
+    data = resolve_dataset(name)
+    _check_classes(options.config, export.dataset.classes, data)
+    if export.dataset.fingerprint and data.fingerprint != export.dataset.fingerprint:
+        print(f"{data.path} is not the data set of the sweep (its fingerprint differs): the metrics will differ, too.")
+    return data
 
 
 def _check_classes(path: Path, classes: Sequence[str], data: Dataset) -> None:

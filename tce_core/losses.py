@@ -176,7 +176,7 @@ def build_loss(name: str, **settings: object) -> Loss:
     try:
         loss: Loss = builder(**settings)
     except TypeError as error:
-        raise UserError(f"loss '{name}': {error}") from None
+        raise UserError(f"loss '{name}': {error}; its builder takes the settings and returns the loss") from None
     return loss
 
 

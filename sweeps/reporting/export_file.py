@@ -35,6 +35,8 @@ class SweepSection(_Section):
 class DatasetSection(_Section):
     """The data set that the configuration was found for."""
 
+    path: str = ""
+    """Its folder on the machine of the sweep."""
     fingerprint: str = ""
     classes: tuple[str, ...]
 
@@ -76,6 +78,8 @@ class Export(_Section):
     baseline: Measured | None = None
     confirmed: tuple[Measured, ...] = ()
     """The same configuration with fresh seeds that had no part in its choice."""
+    baseline_confirmed: tuple[Measured, ...] = ()
+    """The baseline with these fresh seeds."""
     versions: dict[str, str] = {}
 
 
@@ -90,12 +94,15 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
             objective=outcome.objectives.lead.name,
             miou_allowance=plan.allowance,
         ),
-        dataset=DatasetSection(fingerprint=plan.fingerprint, classes=tuple(class_names)),
+        dataset=DatasetSection(path=plan.dataset, fingerprint=plan.fingerprint, classes=tuple(class_names)),
         workers=WorkersSection(number=plan.workers, cpus_each=plan.cpus_per_worker, gpus_each=plan.gpus_per_worker),
         trial=parse_config(trial.config, f"sweep '{plan.name}', trial {trial.number}"),
         measured=measured(trial, class_names),
         baseline=None if choice.baseline is None else measured(choice.baseline, class_names),
         confirmed=tuple(measured(again, class_names) for again in outcome.repetitions(trial)),
+        baseline_confirmed=tuple(
+            measured(again, class_names) for again in (outcome.repetitions(choice.baseline) if choice.baseline else [])
+        ),
         versions=plan.versions,
     )
 

@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from sweeps.reporting.mlflow_pages import ui_address
+from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
 from sweeps.storage.objectives import Measure
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.search import Search
-from tce_core.data.builtin import built_in_path
 from tce_core.data.dataset import Dataset
 
 
@@ -87,20 +87,31 @@ def headline(search: Search, data: Dataset, slots: int) -> str:
     )
 
 
-def farewell(best: Path, dataset: Path, tracking_uri: str, pages: Mapping[str, str], console: Console) -> None:
+def command(name: str, *arguments: str) -> str:
+    """Return a command that a person can type here: the script, or outside of the checkout the entry point."""
+    script = Path("sweeps", f"{name}.py")
+    return " ".join([f"python {script}" if script.exists() else f"tilted-sweeps {name}", *arguments])
+
+
+def resume_command(name: str, storage: str, tracking_uri: str) -> str:
+    """Return the command that continues a sweep, with the storage and the MLflow store if they are not the usual."""
+    flags = [("--storage", storage, DEFAULT_STORAGE), ("--tracking-uri", tracking_uri, DEFAULT_TRACKING_URI)]
+    given = [text for flag, value, usual in flags if value != usual for text in (flag, value)]
+    return command("run", "--resume", name, *given)
+
+
+def farewell(best: Path, tracking_uri: str, pages: Mapping[str, str], console: Console) -> None:
     """Print where the result is and what to do next.
 
     Args:
         best: the exported file.
-        dataset: path of the data set.
         tracking_uri: MLflow store or server.
         pages: addresses in MLflow's UI, see `Mirror.pages`.
     """
     file = os.path.relpath(best)
-    data = "" if dataset.absolute() == built_in_path().absolute() else f" --dataset {os.path.relpath(dataset)}"
     lines = [
         ("Best configuration", file),
-        ("Train it", f"python sweeps/train.py {file}{data} --epochs 40"),
+        ("Train it", command("train", file, "--epochs 40")),
     ]
     if not tracking_uri.startswith("http"):
         lines.append(("Start MLflow", f"mlflow ui --backend-store-uri {tracking_uri}"))

@@ -20,6 +20,10 @@ Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 
+TRACKING_URI = r"^((sqlite|postgresql|mysql|mssql)(\+\w+)?|https?|databricks)(://|$)"
+"""MLflow's databases and servers; it refuses its old store of files."""
+
+
 class Options(BaseModel):
     """Checks its values when it is made. It cannot change afterwards.
 
@@ -47,7 +51,7 @@ class Runtime(Options):
 
     storage: str = DEFAULT_STORAGE
     """Optuna storage: an SQLAlchemy URL."""
-    tracking_uri: str = DEFAULT_TRACKING_URI
+    tracking_uri: Annotated[str, Field(pattern=TRACKING_URI)] = DEFAULT_TRACKING_URI
     """MLflow store or server."""
     runs: Path = RUNS
     """The folder that holds the folders of sweeps."""

@@ -228,7 +228,7 @@ def latest(storage: str) -> str:
     """
     names = Record.names(storage)
     if not names:
-        raise UserError(f"--resume: {storage} holds no sweep yet")
+        raise UserError(f"{storage} holds no sweep yet")
     return names[-1]
 
 

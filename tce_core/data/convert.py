@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from rich.console import Console
@@ -116,8 +117,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m tce_core
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Reports what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"error: {message}; see {self.prog} --help\n")
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Convert a data set into a folder of Arrow files.")
+    parser = _Parser(prog=prog, description="Convert a data set into a folder of Arrow files.")
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind, about in ABOUT.items():
         command = kinds.add_parser(kind, help=about, description=about)

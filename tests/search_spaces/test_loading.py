@@ -36,6 +36,12 @@ def test_extending_merges_sections_key_by_key_and_replaces_dimensions(write):
     assert list(space.baselines) == ["mcce", "focal"]
 
 
+def test_null_removes_a_dimension_of_the_parent(write):
+    space = load_space(write("extends: tce\nspace: {gamma: null, loss: {choices: [mcce, class_tilt]}}"))
+    assert list(space.space) == ["loss", "t", "lr"]
+    assert list(load_space("tce", ["space.gamma=null", "space.loss.choices=[class_tilt]"]).space) == ["loss", "t", "lr"]
+
+
 def test_a_space_anywhere_may_extend_a_built_in_one(write):
     for parent in ("tce", "tce.yaml"):
         space = load_space(write(f"extends: {parent}\ntrial: {{epochs: 77}}"))

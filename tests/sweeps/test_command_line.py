@@ -17,7 +17,7 @@ import yaml
 from sweeps import __main__ as entry
 from sweeps import export, listing, run, sweep, tracking, train
 from sweeps.cli import run_command
-from sweeps.reporting.export_file import FORMAT, read_export, write_export
+from sweeps.reporting.export_file import FORMAT, DatasetSection, read_export, write_export
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.lock import sweep_lock
 from sweeps.storage.record import Record
@@ -255,6 +255,22 @@ def test_training_refuses_bad_input(folder, streets, capsys, changes, arguments,
 def test_training_refuses_a_file_that_is_no_export(folder, capsys, name, named):
     Path("code.yaml").write_text("format: !!python/object/apply:os.system ['touch witness']")
     assert named in refusal(train.main, [name, "--dataset", "tiny"], capsys)
+
+
+def test_training_takes_the_data_set_of_the_sweep_or_asks_for_one(folder, streets, capsys):
+    """It never falls back to other data. The training itself is tested with whole sweeps."""
+    Path("best.yaml").write_text(yaml.safe_dump(exported(streets)))
+    message = refusal(train.main, ["best.yaml"], capsys)
+    assert "best.yaml: its data set has no path and is not here; give --dataset" in message
+    data = {"fingerprint": streets.fingerprint, "classes": list(streets.class_names)}
+    Path("best.yaml").write_text(yaml.safe_dump(exported(streets, dataset={**data, "path": "/gone"})))
+    assert "best.yaml: its data set /gone is not here; give --dataset" in refusal(train.main, ["best.yaml"], capsys)
+    export = read_export(Path("best.yaml")).model_copy(
+        update={"dataset": DatasetSection(path=str(streets.path), fingerprint="another", classes=streets.class_names)}
+    )
+    opened = train._open_data(train.TrainOptions(config=Path("best.yaml")), export)
+    assert opened.fingerprint == streets.fingerprint
+    assert "its fingerprint differs): the metrics will differ" in capsys.readouterr().out
 
 
 def test_training_refuses_a_data_set_with_other_classes(folder, streets, two_classes, capsys):

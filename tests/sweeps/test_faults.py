@@ -66,7 +66,7 @@ def test_a_sweep_is_resumed_after_a_kill_and_after_ctrl_c_and_refuses_a_second_p
     again.interrupt()
     text = again.ended(code=130)
     assert "Stopping when the running epochs are done." in text
-    assert text.rstrip().endswith("Continue with: python sweeps/run.py --resume a")
+    assert text.rstrip().endswith("Continue with: tilted-sweeps run --resume a")
     assert place.epochs() >= before
     assert not place.record().finished
     first.gone()

@@ -20,6 +20,8 @@ from tce_core.errors import UserError
         (SweepOptions, {"trails": 3}, "unknown option 'trails'; the options are storage, tracking_uri"),
         (SweepOptions, {"keep": 0.5, "rungs": ()}, "keep is the share that continues at a rung"),
         (ResumeOptions, {"seed": 1}, "unknown option 'seed'"),
+        (SweepOptions, {"tracking_uri": "foo://x"}, "tracking_uri = 'foo://x': "),
+        (SweepOptions, {"tracking_uri": "./mlruns"}, "tracking_uri = './mlruns': "),
         (SweepOptions, {"trials": True}, "trials = True: "),
         (SweepOptions, {"seed": 2**31}, "seed = 2147483648: "),
         (Runtime, {"concurrent": 0}, "concurrent = 0: "),
