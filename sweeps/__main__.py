@@ -28,6 +28,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command of `COMMANDS` and return its exit code."""
     command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if command in ("-h", "--help"):
         print(usage())

@@ -39,18 +39,21 @@ def add_address(parser: argparse._ActionsContainer) -> None:
 
 
 def positive(text: str) -> int:
+    """Parse a whole number above 0. This and the following raise `argparse.ArgumentTypeError`."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
 def natural(text: str) -> int:
+    """Parse a whole number of 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
 
 
 def amount(text: str) -> float:
+    """Parse a finite number of 0 or more."""
     try:
         value = float(text)
     except ValueError:
@@ -61,6 +64,7 @@ def amount(text: str) -> float:
 
 
 def fraction(text: str) -> float:
+    """Parse a number from 0 to 1."""
     try:
         value = float(text)
     except ValueError:
@@ -71,6 +75,7 @@ def fraction(text: str) -> float:
 
 
 def share(text: str) -> float:
+    """Parse a number above 0, at most 1."""
     value = fraction(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0")
@@ -78,6 +83,7 @@ def share(text: str) -> float:
 
 
 def hours(text: str) -> float:
+    """Parse a finite number above 0."""
     value = amount(text)
     if value == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")

@@ -32,6 +32,7 @@ from tce_core.errors import UserError
 
 
 def parser(prog: str = "python sweeps/run.py") -> Parser:
+    """The flags. They have the names of the fields of `SweepOptions` and `ResumeOptions`."""
     p = Parser(prog=prog, description="Search for a training that neglects no class.")
     what = p.add_argument_group("what is searched")
     what.add_argument(
@@ -108,6 +109,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/run.py") -> int:
+    """Run the command. Returns 0, or 130 if the sweep was interrupted; trouble is raised, see `run_command`."""
     given = vars(parser(prog).parse_args(arguments))
     dry_run = given.pop("dry_run", False)
     options = options_of(given)

@@ -179,12 +179,14 @@ def enqueued(space: Space, sampler: str, first: Sequence[Mapping[str, Any]]) -> 
 
 
 def suggest(trial: optuna.Trial, name: str, distribution: FloatDistribution | CategoricalDistribution) -> Any:
+    """Ask Optuna for a value of one dimension."""
     if isinstance(distribution, FloatDistribution):
         return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
     return trial.suggest_categorical(name, distribution.choices)
 
 
 def distribution_of(dimension: Range | Choices) -> FloatDistribution | CategoricalDistribution:
+    """A dimension of a space, as Optuna states it."""
     if isinstance(dimension, Range):
         return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
     return CategoricalDistribution(dimension.choices)
