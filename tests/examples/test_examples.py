@@ -24,6 +24,7 @@ def swept(tmp_path_factory):
     return folder, run(folder, "sweep_from_python.py")
 
 
+@pytest.mark.slow
 def test_a_sweep_from_python_ends_with_its_front(swept):
     folder, printed = swept
     assert "The front, by rising mIoU:" in printed
@@ -32,6 +33,7 @@ def test_a_sweep_from_python_ends_with_its_front(swept):
     assert (folder / "runs" / "example" / "best.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_the_record_of_that_sweep_is_read(swept):
     folder, _ = swept
     lines = run(folder, "read_the_record.py", "example").splitlines()

@@ -122,6 +122,7 @@ def test_a_trial_of_two_workers_that_are_killed_at_random_moments_ends_with_the_
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_failed_trials_harm_no_other_trial_and_mlflow_is_written_later(place):
     """Trials fail by lack of memory, a loss that is not finite, and checkpoints that would run code when read.
 
