@@ -46,8 +46,8 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            torch.save(dict(state), partial)
+        with replacing(path) as partial, open(partial, "wb") as file:
+            torch.save(dict(state), file)  # to a path, torch would hide the reason of a failed write
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a failed write as a RuntimeError
         raise _cannot_save(path, "the checkpoint", error) from None
 
