@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
+from tce_core.errors import BAD_INPUT, NO_SPACE, UserError, exit_code_of
 
 DONE = 0
 INTERRUPTED = 130
@@ -104,6 +104,6 @@ def run_command(main: Callable[[Sequence[str] | None], int], arguments: Sequence
         if error.errno not in UNWRITABLE:
             raise
         print(f"error: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
-        return TEMPORARY if error.errno in NO_SPACE else BAD_INPUT
+        return exit_code_of(error)
     except KeyboardInterrupt:
         return INTERRUPTED

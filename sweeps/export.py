@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeps.cli import Parser, add_storage, run_command
+from sweeps.cli import DONE, Parser, add_storage, run_command
 from sweeps.reporting.export_file import export_of, write_export
-from sweeps.storage.folder import folder_of
+from sweeps.storage.folder import DEFAULT_STORAGE, folder_of
 from sweeps.storage.objectives import MEASURES, Objective, Objectives
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
@@ -29,10 +29,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/expo
     )
     add_storage(parser)
     given = vars(parser.parse_args(arguments))
-    runtime = Runtime(**{key: given.pop(key) for key in ("storage",) if key in given})
+    runtime = Runtime(storage=given.pop("storage", DEFAULT_STORAGE))
     for path in export_sweep(**given, runtime=runtime):
         print(path)
-    return 0
+    return DONE
 
 
 def export_sweep(

@@ -28,7 +28,12 @@ class TemporaryError(UserError):
     exit_code = TEMPORARY
 
 
+def exit_code_of(error: OSError) -> int:
+    """The exit code for an error of the operating system: only a full disk is temporary."""
+    return TEMPORARY if error.errno in NO_SPACE else BAD_INPUT
+
+
 def file_error(path: Path | str, what: str, error: OSError) -> UserError:
     """The error for a file that cannot be written; a full disk is temporary."""
-    kind = TemporaryError if error.errno in NO_SPACE else UserError
+    kind = TemporaryError if exit_code_of(error) == TEMPORARY else UserError
     return kind(f"{path}: {what}: {error.strerror or error}")

@@ -18,7 +18,7 @@ from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.data.layout import Layout, Pair, read_image, read_mask
 from tce_core.data.streets.dataset import make_streets
 from tce_core.data.writer import SplitWriter, new_folder
-from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
+from tce_core.errors import BAD_INPUT, UserError, exit_code_of
 
 LAYOUTS = {"cityscapes": cityscapes.find, "ade20k": ade20k.find, "camvid": folder.find, "folder": folder.find}
 ABOUT = {
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m tce_core
         return error.exit_code
     except OSError as error:  # such as a full disk or a folder without write permission
         print(f"error: {error}", file=sys.stderr)
-        return TEMPORARY if error.errno in NO_SPACE else BAD_INPUT
+        return exit_code_of(error)
     for split in filter(None, (dataset.train, dataset.val, dataset.test)):
         print(f"{split.name}: {len(split)} images, {split.num_classes} classes, {split.path}")
     return 0
