@@ -4,10 +4,12 @@ import math
 from statistics import mean, median
 
 import pytest
+from optuna._transform import _SearchSpaceTransform as SearchSpaceTransform
+from optuna.distributions import FloatDistribution
 
 from search_spaces.loading import load_space
 from search_spaces.space import parse_space
-from sweeps.strategy.proposals import CLOSE, SHOWN, Observation, Proposal, Proposer
+from sweeps.strategy.proposals import CLOSE, SHOWN, Observation, Proposal, Proposer, position
 from tce_core.results import EpochResult
 from tests.sweeps.searching import reopened
 
@@ -325,3 +327,12 @@ def test_the_label_of_a_proposal():
     assert Proposal({"loss": "class_tilt", "t": 1.23456, "lr": 0.05, "level": "class"}, {}, {}).label == (
         "class_tilt t=1.23 lr=0.05 level=class"
     )
+
+
+def test_the_position_in_a_range_is_that_of_optunas_own_unit_cube():
+    """Optuna's transform to [0, 1] is the oracle, on linear and on log ranges."""
+    for low, high, log in ((0.1, 3.0, True), (0.1, 0.4, True), (0.2, 0.7, False)):
+        distribution = FloatDistribution(low, high, log=log)
+        transform = SearchSpaceTransform({"x": distribution}, transform_0_1=True)
+        for value in (low, low + 0.3 * (high - low), high):
+            assert position(distribution, value) == pytest.approx(transform.transform({"x": value})[0], abs=1e-9)
