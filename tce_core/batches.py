@@ -1,73 +1,93 @@
-"""Training batches: a thread pool crops the images of a step.
+"""Training batches: a thread pool cuts the crops of a step while the model trains on an earlier one.
 
-Threads are enough, because NumPy and torch release Python's global lock while they work on pixels.
+Threads are enough, because NumPy and torch release Python's global lock while they work on pixels. A batch stays uint8
+until it is on the model's device: four bytes per pixel are copied, and colours change there (`colours.py`).
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tce_core.colours import jitter
 from tce_core.data.crops import CropSettings, random_crop
 from tce_core.data.dataset import Split
 from tce_core.sampling import Draw
 from tce_core.seeding import Stream, numpy_generator
 
-Crops = Iterator[tuple[Tensor, Tensor]]
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class Batch:
+    """One rank's share of a training step: B crops of height h and width w."""
+
+    images: Tensor
+    """(B, 3, h, w) uint8 RGB in channels-last order."""
+    labels: Tensor
+    """(B, h, w) uint8."""
+    colours: Tensor | None
+    """(B, 2, 3, 3) float32, the colour changes for `colours.normalise`; None: no jitter."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy to `device`. From page-locked memory to a GPU, the copy runs beside the computation."""
+        colours = None if self.colours is None else self.colours.to(device, non_blocking=True)
+        return Batch(self.images.to(device, non_blocking=True), self.labels.to(device, non_blocking=True), colours)
+
+
+@dataclass(frozen=True)
+class PendingBatch:
+    """A batch whose crops are being cut."""
+
+    batch: Batch
+    crops: Iterator[None]
+
+    def wait(self) -> Batch:
+        """Wait for the crops and return the batch."""
+        for _ in self.crops:
+            pass
+        return self.batch
 
 
 class Batches:
-    """Make the images and labels of one rank's share of a training step."""
+    """Make batches in the background.
 
-    def __init__(self, split: Split, settings: CropSettings, seed: int, threads: int) -> None:
-        self.split, self.settings, self.seed = split, settings, seed
+    Args:
+        split: the images.
+        settings: how crops are made.
+        seed: seed of the run.
+        threads: how many crops are cut at a time.
+        pinned: whether batches are made in page-locked memory, for a GPU.
+    """
+
+    def __init__(self, split: Split, settings: CropSettings, seed: int, threads: int, *, pinned: bool = False) -> None:
+        self.split, self.settings, self.seed, self.pinned = split, settings, seed, pinned
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="crops")
 
-    def start(self, draws: Sequence[Draw], step: int, first: int) -> Crops:
-        """Start to crop in the background.
+    def start(self, draws: Sequence[Draw], step: int, first: int) -> PendingBatch:
+        """Start to cut crops in the background.
 
         Args:
-            draws: the images of this rank's share.
+            draws: the images of this rank's share, B draws.
             step: number of the step, counted from 0 over all epochs.
             first: position of `draws[0]` in the global batch. The step and the position key the random numbers, so
                 a batch that is split over ranks has the same crops.
-
-        Returns:
-            An iterator for `collect`.
         """
-        return self.pool.map(lambda i: self._crop(draws[i], step, first + i), range(len(draws)))
+        size, (height, width) = len(draws), self.settings.size
+        images = torch.empty((size, height, width, 3), dtype=torch.uint8, pin_memory=self.pinned).permute(0, 3, 1, 2)
+        labels = torch.empty((size, height, width), dtype=torch.uint8, pin_memory=self.pinned)
+        colours = torch.empty((size, 2, 3, 3), pin_memory=self.pinned) if self.settings.jitter else None
 
-    @staticmethod
-    def collect(crops: Crops) -> tuple[Tensor, Tensor]:
-        """Wait for the crops and stack them.
+        def crop(i: int) -> None:
+            rng = numpy_generator(self.seed, Stream.CROP, step, first + i)
+            image, mask = self.split.image(draws[i].image), self.split.mask(draws[i].image)
+            pixels, ids = random_crop(image, mask, self.settings, rng, draws[i].focus)
+            images[i], labels[i] = pixels, ids
+            if colours is not None:
+                colours[i] = torch.from_numpy(jitter(self.settings.jitter, rng))
 
-        Returns:
-            Images (B, 3, h, w) uint8 and labels (B, h, w) int64.
-        """
-        images, labels = zip(*crops, strict=True)
-        return torch.stack(images), torch.stack(labels).long()
-
-    def _crop(self, draw: Draw, step: int, position: int) -> tuple[Tensor, Tensor]:
-        rng = numpy_generator(self.seed, Stream.CROP, step, position)
-        return random_crop(self.split.image(draw.image), self.split.mask(draw.image), self.settings, rng, draw.focus)
+        return PendingBatch(Batch(images, labels, colours), self.pool.map(crop, range(size)))
 
     def close(self) -> None:
         """Stop the threads. Crops that have not started are dropped."""
         self.pool.shutdown(wait=False, cancel_futures=True)
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Shift and scale colours so that ImageNet has mean 0 and standard deviation 1 in each channel.
-
-    Args:
-        images: (B, 3, H, W) uint8 RGB.
-
-    Returns:
-        (B, 3, H, W) float32 on the same device.
-    """
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
-    return (images.float() - mean) / std

@@ -42,6 +42,9 @@ class TrialConfig(BaseModel):
     partition: Literal["overlapping", "disjoint"] = "overlapping"
     """D_c, the images of class c. `overlapping`: every image that shows c. `disjoint`: each image belongs to its
     rarest class only."""
+    lookahead: Annotated[int, Field(ge=0)] = 2
+    """How many steps older than necessary the class weights of `stochastic_tilt` may be, so that its crops are cut in
+    the background. 0: the draws wait for the losses of the step before, as in Algorithm 1."""
     tilt_warmup: Fraction = 0.0
     """Fraction of the training during which t rises linearly from 0. It helps where direct tilting diverges."""
     clip_grad_norm: Positive | None = None

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tce_core import distributed
-from tce_core.batches import normalise
+from tce_core.colours import normalise
 from tce_core.confusion import confusion_matrix, image_counts
 from tce_core.data.dataset import Split
 

@@ -50,7 +50,7 @@ LOSSES: dict[str, LossEntry] = {
     "class_tilt": LossEntry("ClassTilt", ("t",)),
     # Stochastic TCE tilts the draws (`stochastic.py`); the loss of the drawn images is Eq. (1).
     "stochastic_tilt": LossEntry(
-        "CrossEntropy", sampler_settings=("t", "gamma", "level", "draw", "estimator", "partition")
+        "CrossEntropy", sampler_settings=("t", "gamma", "level", "draw", "estimator", "partition", "lookahead")
     ),
 }
 

@@ -6,12 +6,13 @@ from collections.abc import Generator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tce_core import distributed
-from tce_core.batches import Batches, Crops, normalise
+from tce_core.batches import Batches
 from tce_core.checkpoint import load_checkpoint, save_checkpoint
+from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.confusion import iou_from_confusion
 from tce_core.data.crops import CropSettings
@@ -19,10 +20,13 @@ from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.fairness import bootstrap_intervals
+from tce_core.feed import Feed
+from tce_core.loss_table import LOSSES
 from tce_core.losses import class_losses, configured_loss
 from tce_core.model import build_model
 from tce_core.results import EpochResult
-from tce_core.sampling import Draw, Shuffle, StochasticDraws, build_sampler
+from tce_core.sampling import StochasticDraws, build_sampler
+from tce_core.schedules import learning_rate, tilt
 from tce_core.seeding import Stream, torch_seed
 
 
@@ -72,7 +76,7 @@ class Run:
 
     def __init__(self, config: TrialConfig, data: Dataset, device: torch.device) -> None:
         self.config, self.data, self.device = config, data, device
-        self.share = share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
+        share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
         self.steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
         self.epoch = 0
         self.bf16 = use_bf16(config, device)
@@ -85,12 +89,13 @@ class Run:
         self.optimizer = torch.optim.SGD(
             model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
         )
-        self.ahead: tuple[list[Draw], Crops] | None = None
         self.sampler = build_sampler(config, data.train.pixel_counts)
         self.pixel_counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))  # (K,)
         self.loss = configured_loss(config, self.pixel_counts)
         crops = CropSettings(config.crop, config.scale, config.flip, config.jitter)
-        self.batches = Batches(data.train, crops, config.seed, threads=max(1, torch.get_num_threads()))
+        threads = max(1, torch.get_num_threads())
+        batches = Batches(data.train, crops, config.seed, threads, pinned=device.type == "cuda")
+        self.feed = Feed(config, self.sampler, batches, self.steps * config.epochs)
 
     def next_epoch(self) -> EpochResult:
         """Train one epoch and evaluate the model on the validation split."""
@@ -99,7 +104,10 @@ class Run:
         torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
         started = time.perf_counter()
         first = self.epoch * self.steps
-        losses = [self.step(step) for step in range(first, first + self.steps)]
+        self.model.train()
+        losses = torch.stack([self.step(step) for step in range(first, first + self.steps)]).tolist()
+        self._require_finite(losses)
+        self.feed.end_epoch()
         trained = time.perf_counter()
         self._share_buffers()
         confusion, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16)
@@ -115,39 +123,27 @@ class Run:
             evaluation_seconds=time.perf_counter() - trained,
         )
 
-    def _start(self, step: int) -> tuple[list[Draw], Crops]:
-        """Draw the global batch and start to crop this rank's share of it."""
-        draws = self.sampler.draw(step)
-        first = distributed.rank() * self.share
-        return draws, self.batches.start(draws[first : first + self.share], step, first)
-
     def _class_weights(self) -> tuple[float, ...] | None:
         if isinstance(self.sampler, StochasticDraws) and self.config.level == "class":
             return tuple(self.sampler.tilt.weights.tolist())
         return None
 
-    def step(self, step: int) -> float:
-        """Train one step and return the global loss.
+    def step(self, step: int) -> Tensor:
+        """Train one step. Nothing here waits for the device.
 
         Args:
             step: number of the step, counted from 0 over all epochs.
 
-        Raises:
-            NonFiniteLossError: the loss is NaN or infinite.
+        Returns:
+            The global loss, a scalar on the device.
         """
         self._set_schedules(step)
-        draws, crops = self.ahead or self._start(step)
-        # Crop the next batch during this step, unless its draws depend on the losses of this step (Algorithm 1).
-        crop_next = isinstance(self.sampler, Shuffle) and (step + 1) % self.steps > 0
-        self.ahead = self._start(step + 1) if crop_next else None
-        images, labels = self.batches.collect(crops)
-        images, labels = images.to(self.device), labels.to(self.device)
-        self.parallel.train()
+        batch = self.feed.take(step, end=(self.epoch + 1) * self.steps).to(self.device)
+        images = normalise(batch.images, batch.colours).contiguous(memory_format=torch.channels_last)
+        labels = batch.labels.long()
         with autocast(self.device, self.bf16):
-            logits = self.parallel(normalise(images).contiguous(memory_format=torch.channels_last))
+            logits = self.parallel(images)
         loss = self.loss(logits, labels)
-        if not math.isfinite(value := loss.item()):
-            raise NonFiniteLossError(self._divergence(value, step))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_grad_norm is not None:
@@ -155,12 +151,21 @@ class Run:
         self.optimizer.step()
         if isinstance(self.sampler, StochasticDraws):
             sums, counts = class_losses(logits.detach(), labels)
-            self.sampler.learn(draws, distributed.gather_batch(sums), distributed.gather_batch(counts))
-        return value
+            self.feed.learn(step, distributed.gather_batch(sums), distributed.gather_batch(counts))
+        return loss.detach()
+
+    def _require_finite(self, losses: list[float]) -> None:
+        """Check the losses of an epoch.
+
+        Raises:
+            NonFiniteLossError: one is NaN or infinite; the message names the first, its step and what may help.
+        """
+        bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if bad is not None:
+            raise NonFiniteLossError(self._divergence(losses[bad], bad))
 
     def _divergence(self, loss: float, step: int) -> str:
-        """What diverged, where, and what may help."""
-        where = f"the loss is {loss} at step {step % self.steps + 1} of epoch {self.epoch + 1}"
+        where = f"the loss is {loss} at step {step + 1} of epoch {self.epoch + 1}"
         if self.config.tilted:
             settings, remedies = (
                 f"lr {self.config.lr:g}, t {self.config.t:g}",
@@ -171,16 +176,12 @@ class Run:
         return f"{where} ({settings}); try {remedies}"
 
     def _set_schedules(self, step: int) -> None:
-        """Set the learning rate (poly schedule) and t (linear from 0 during a tilt warm-up)."""
+        """Set the learning rate, and the tilt of the loss during a tilt warm-up. The feed sets that of the draws."""
         total = self.steps * self.config.epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * (1 - step / total) ** self.config.poly_power
-        warm = self.config.tilt_warmup * total
-        t = self.config.t * min(1.0, (step + 1) / warm) if warm else self.config.t
-        if isinstance(self.sampler, StochasticDraws):
-            self.sampler.set_tilt(t)
-        elif warm and self.config.tilted:
-            self.loss = configured_loss(self.config, self.pixel_counts, t)
+            group["lr"] = learning_rate(self.config, step, total)
+        if self.config.tilt_warmup and "t" in LOSSES[self.config.loss].builder_settings:
+            self.loss = configured_loss(self.config, self.pixel_counts, tilt(self.config, step, total))
 
     def _share_buffers(self) -> None:
         """Copy the BatchNorm statistics of rank 0 to every rank, because they differ after the last step."""
@@ -189,7 +190,7 @@ class Run:
                 torch.distributed.broadcast(buffer, 0)
 
     def close(self) -> None:
-        self.batches.close()
+        self.feed.close()
 
     def save(self, path: Path, result: EpochResult) -> None:
         """Write a checkpoint (see `save_checkpoint`) that also holds the result of the last epoch."""

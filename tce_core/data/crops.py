@@ -1,16 +1,15 @@
-"""One training crop: cut a window out of an image, then scale, flip and jitter it.
+"""One training crop: cut a window out of an image, then scale and flip it. Colours are changed later (`colours.py`).
 
 The order matters for speed: the uint8 window is cut out of the memory-mapped arrays first, so that only its pixels are
-read and resized.
+read and resized. Pixels stay uint8 and interleaved (height, width, channel), which torch resizes and flips fastest.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as TF
 
 from tce_core import VOID
 
@@ -28,7 +27,7 @@ class CropSettings:
     flip: bool = False
     """Whether half of the crops are mirrored left to right."""
     jitter: float = 0.0
-    """Strength of the colour changes (0 to 1); see `jitter_colours`."""
+    """Strength of the colour changes (0 to 1); see `colours.jitter`."""
 
 
 def random_crop(
@@ -44,49 +43,21 @@ def random_crop(
         focus: a class of the mask. The crop then contains a random pixel of this class and always shows the class.
 
     Returns:
-        The crop, (3, h, w) uint8, and its labels, (h, w) uint8. Pixels outside the image are void and have ImageNet's
-        mean colour.
+        The crop, (3, h, w) uint8 in channels-last order, and its labels, (h, w) uint8. Pixels outside the image are
+        void and have ImageNet's mean colour.
 
     Raises:
         ValueError: the mask has no pixel of class `focus`.
     """
     scale = float(rng.uniform(*settings.scale))
     pixel = None if focus is None else _random_pixel(mask, focus, rng)
-    crop, labels = _cut(image, mask, settings.size, scale, pixel, rng)
+    crop, labels = cut(image, mask, settings.size, *_place(mask.shape, settings.size, scale, pixel, rng))
     if focus is not None and not (labels == focus).any():
         # Nearest-neighbour shrinking can drop a thin class. At scale 1 nothing is resampled.
-        crop, labels = _cut(image, mask, settings.size, 1.0, pixel, rng)
+        crop, labels = cut(image, mask, settings.size, *_place(mask.shape, settings.size, 1.0, pixel, rng))
     if settings.flip and rng.random() < 0.5:
         crop, labels = crop.flip(-1), labels.flip(-1)
-    if settings.jitter:
-        crop = jitter_colours(crop, settings.jitter, rng)
     return crop, labels
-
-
-def jitter_colours(image: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """Change the brightness, contrast, saturation and hue of an image, in random order.
-
-    Args:
-        image: (3, H, W) uint8.
-        strength: s in 0..1. The first three change by a factor in [1 - s, 1 + s], the hue by at most s / 40 of the
-            colour circle.
-        rng: the source of the factors and of their order.
-
-    Returns:
-        (3, H, W) uint8.
-    """
-    low, high = 1 - strength, 1 + strength
-    factors = rng.uniform(low, high, 3)
-    hue = float(rng.uniform(-strength, strength)) / 40
-    steps = [
-        lambda x: TF.adjust_brightness(x, float(factors[0])),
-        lambda x: TF.adjust_contrast(x, float(factors[1])),
-        lambda x: TF.adjust_saturation(x, float(factors[2])),
-        lambda x: TF.adjust_hue(x, hue),
-    ]
-    for step in rng.permutation(len(steps)):
-        image = steps[step](image)
-    return image
 
 
 def _random_pixel(mask: np.ndarray, focus: int, rng: np.random.Generator) -> tuple[int, int]:
@@ -97,19 +68,41 @@ def _random_pixel(mask: np.ndarray, focus: int, rng: np.random.Generator) -> tup
     return y, x
 
 
-def _cut(
-    image: np.ndarray,
-    mask: np.ndarray,
+def _place(
+    shape: tuple[int, int],
     size: tuple[int, int],
     scale: float,
     pixel: tuple[int, int] | None,
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Cut out the window that has `size` after enlarging by `scale`, and resize it; it contains `pixel`, if given."""
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Choose the window that has `size` after enlarging by `scale`; it contains `pixel`, if given.
+
+    Returns:
+        Its height and width, and its top and left edge, which can be outside the image.
+    """
     window = (max(1, round(size[0] / scale)), max(1, round(size[1] / scale)))
+    top = _start(shape[0], window[0], None if pixel is None else pixel[0], rng)
+    left = _start(shape[1], window[1], None if pixel is None else pixel[1], rng)
+    return window, (top, left)
+
+
+def cut(
+    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], window: tuple[int, int], corner: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """Cut a window out of an image and its mask, and resize it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8 label ids.
+        size: height and width of the result.
+        window: height and width of the window.
+        corner: top and left edge of the window, which can be outside the image.
+
+    Returns:
+        See `random_crop`.
+    """
     height, width = mask.shape
-    top = _start(height, window[0], None if pixel is None else pixel[0], rng)
-    left = _start(width, window[1], None if pixel is None else pixel[1], rng)
+    top, left = corner
     crop = np.empty((*window, 3), np.uint8)
     labels = np.full(window, VOID, np.uint8)
     y0, y1, x0, x1 = max(top, 0), min(top + window[0], height), max(left, 0), min(left + window[1], width)
@@ -117,12 +110,21 @@ def _cut(
         crop[:] = PADDING
     crop[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
     labels[y0 - top : y1 - top, x0 - left : x1 - left] = mask[y0:y1, x0:x1]
-    crop_chw, labels_hw = torch.from_numpy(crop).permute(2, 0, 1), torch.from_numpy(labels)
+    crop_chw = torch.from_numpy(crop).permute(2, 0, 1)
     if window != size:
-        crop_chw = TF.resize(crop_chw, list(size), antialias=True)
-        # Plain NEAREST samples at the upper left corner of a pixel: half a pixel off the centres of bilinear resizing.
-        labels_hw = TF.resize(labels_hw[None], list(size), InterpolationMode.NEAREST_EXACT)[0]
-    return crop_chw, labels_hw
+        crop_chw = F.interpolate(crop_chw[None], size, mode="bilinear", antialias=True)[0]
+        labels = _resize_labels(labels, size)
+    return crop_chw, torch.from_numpy(labels)
+
+
+def _resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Take the label at the centre of each new pixel (`nearest-exact`); the upper left corner is half a pixel off."""
+    rows, columns = (
+        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.intp), old - 1)
+        for new, old in zip(size, labels.shape, strict=True)
+    )
+    resized: np.ndarray = labels.take(rows, axis=0).take(columns, axis=1)
+    return resized
 
 
 def _start(length: int, window: int, must_show: int | None, rng: np.random.Generator) -> int:

@@ -1,9 +1,9 @@
-"""`tce_core.batches`: the crops of a step, alone or split over workers, and ImageNet's normalisation."""
+"""`tce_core.batches`: the crops of a step, alone or split over workers."""
 
 import pytest
 import torch
 
-from tce_core.batches import Batches, normalise
+from tce_core.batches import Batches
 from tce_core.data.crops import CropSettings
 from tce_core.sampling import Draw
 
@@ -18,24 +18,28 @@ def batches(streets):
 def test_a_batch_stacks_its_draws_crops(batches, streets):
     rarest = int(streets.train.pixel_counts.sum(0).argmin())
     holder = int(streets.train.pixel_counts[:, rarest].argmax())
-    images, labels = batches.collect(batches.start([Draw(0), Draw(holder, rarest), Draw(2)], step=5, first=0))
-    assert (images.shape, labels.shape) == ((3, 3, 32, 48), (3, 32, 48))
-    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
-    assert (labels[1] == rarest).any()
+    batch = batches.start([Draw(0), Draw(holder, rarest), Draw(2)], step=5, first=0).wait()
+    assert (batch.images.shape, batch.labels.shape) == ((3, 3, 32, 48), (3, 32, 48))
+    assert (batch.images.dtype, batch.labels.dtype) == (torch.uint8, torch.uint8)
+    assert batch.colours.shape == (3, 2, 3, 3)
+    assert (batch.labels[1] == rarest).any()
+
+
+def parts(batch):
+    return [batch.images, batch.labels, batch.colours]
 
 
 def test_a_batch_split_over_workers_is_the_same_batch(batches):
     draws = [Draw(image) for image in (4, 4, 7, 1)]
-    whole = batches.collect(batches.start(draws, step=9, first=0))
-    halves = [batches.collect(batches.start(draws[first : first + 2], step=9, first=first)) for first in (0, 2)]
+    whole = parts(batches.start(draws, step=9, first=0).wait())
+    halves = [parts(batches.start(draws[first : first + 2], step=9, first=first).wait()) for first in (0, 2)]
     for part, both in zip(whole, zip(*halves, strict=True), strict=True):
         assert torch.equal(part, torch.cat(both))
-    assert not torch.equal(whole[0][0], whole[0][1])  # the same image twice, but different crops
+        assert not torch.equal(part[0], part[1])  # the same image twice, but different crops and colours
 
 
-def test_normalising_uses_imagenet_statistics():
-    # (255 * 0.485 - 255 * 0.485) / ... = 0 and (255 - 123.675) / (255 * 0.229) = 0.515 / 0.229.
-    white = normalise(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten().tolist()
-    assert white == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225])
-    black = normalise(torch.zeros(1, 3, 1, 1, dtype=torch.uint8)).flatten().tolist()
-    assert black == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+def test_a_crop_that_cannot_be_made_is_reported(batches, streets):
+    absent = int(streets.train.pixel_counts[0].argmin())
+    assert streets.train.pixel_counts[0, absent] == 0
+    with pytest.raises(ValueError, match=f"no pixel of class {absent}"):
+        batches.start([Draw(0, absent)], step=0, first=0).wait()

@@ -7,7 +7,7 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tce_core import VOID
-from tce_core.batches import normalise
+from tce_core.colours import normalise
 from tce_core.evaluation import evaluate, predict
 from tce_core.model import build_model
 
