@@ -87,7 +87,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
     where = p.add_argument_group("where it runs")
     where.add_argument("--workers-per-trial", type=positive, metavar="N", help="data-parallel workers (default: 1)")
     where.add_argument("--gpus-per-worker", type=amount, metavar="G", help="default: 1 where there are GPUs, else 0")
-    where.add_argument("--cpus-per-worker", type=positive, metavar="C", help="CPU threads (default: 1)")
+    where.add_argument("--cpus-per-worker", type=positive, metavar="C", help="default: 1, or on GPUs cores / GPUs")
     where.add_argument("--concurrent", type=positive, metavar="N", help="trials at a time (default: all that fit)")
     add_address(where)
     kept = p.add_argument_group("how it is kept")

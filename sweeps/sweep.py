@@ -15,7 +15,7 @@ from sweeps.execution.checkpoints import CheckpointKeeper, checkpoint_path
 from sweeps.execution.interrupt import stop_on_interrupt
 from sweeps.execution.listener import Background
 from sweeps.execution.preflight import dry_run
-from sweeps.execution.ray_cluster import ray_for
+from sweeps.execution.ray_cluster import Room, ray_for
 from sweeps.execution.worker_group import GroupSettings
 from sweeps.reporting.export_file import export_of, write_export
 from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, resume_command, summary, wide_console
@@ -104,8 +104,8 @@ def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
         UserError: as `run_sweep`.
     """
     plan, data, _, _ = _prepare(options)
-    with ray_for(plan, data, options.address, options.concurrent) as slots:
-        return dry_run(plan, data, slots)
+    with ray_for(plan, data, options.address, options.concurrent) as room:
+        return dry_run(plan, data, room.slots, room.cpus_per_worker)
 
 
 def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, SweepFolder, bool]:
@@ -149,21 +149,23 @@ def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
         extends = record is not None and resume is not None and is_extended(record, resume)
         if record is not None and record.finished and not extends:
             return _report(_tracking(record, data, folder, options), data, folder)
-        with ray_for(plan, data, options.address, options.concurrent) as slots:
+        with ray_for(plan, data, options.address, options.concurrent) as room:
             if record is None:
                 record = Record.create(options.storage, plan)
             elif resume is not None and extends:
                 extend(record, resume)  # only now: an extension that cannot run changes nothing
-            return _run(record, data, slots, folder, options)
+            return _run(record, data, room, folder, options)
 
 
-def _run(record: Record, data: Dataset, slots: int, folder: SweepFolder, runtime: Runtime) -> SweepResult:
+def _run(record: Record, data: Dataset, room: Room, folder: SweepFolder, runtime: Runtime) -> SweepResult:
     """Run the trials of a record until every planned trial has ended, or until an interruption."""
     from sweeps.execution.tune import tune_until_done  # it imports ray, so only after `start_ray`
 
     console = wide_console()
     search = Search.resume(record)
-    slots = min(slots, max(1, len(search.space.baselines) + record.plan.trials))  # more could never run side by side
+    slots = min(
+        room.slots, max(1, len(search.space.baselines) + record.plan.trials)
+    )  # more could never run side by side
     console.print(headline(search, data, slots), highlight=False, soft_wrap=True)
     if not console.is_terminal:  # there, a progress bar says so
         console.print("Starting the workers, which takes up to a minute.")
@@ -176,7 +178,7 @@ def _run(record: Record, data: Dataset, slots: int, folder: SweepFolder, runtime
     keeper = CheckpointKeeper(folder.checkpoints, search.outcome)
     try:
         with contextlib.closing(Background(tracking)) as background, display, stop_on_interrupt(search, console):
-            tune_until_done(search, _group_settings(record.plan, folder), slots, (display, background, keeper))
+            tune_until_done(search, _group_settings(record.plan, room, folder), slots, (display, background, keeper))
         _write_best(search.outcome, data.class_names, folder)
     except BaseException:
         tracking.sweep_ended("KILLED")
@@ -201,13 +203,13 @@ def _tracking(record: Record, data: Dataset, folder: SweepFolder, runtime: Runti
     return tracking
 
 
-def _group_settings(plan: Plan, folder: SweepFolder) -> GroupSettings:
+def _group_settings(plan: Plan, room: Room, folder: SweepFolder) -> GroupSettings:
     return GroupSettings(
         dataset=plan.dataset,
         checkpoints=str(folder.checkpoints),
         storage=str(folder.ray),
         workers=plan.workers,
-        cpus_per_worker=plan.cpus_per_worker,
+        cpus_per_worker=room.cpus_per_worker,
         gpus_per_worker=plan.gpus_per_worker,
     )
 

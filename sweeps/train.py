@@ -8,14 +8,14 @@ With the exported file's own data set (the default), epochs and workers, it repe
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from sweeps.cli import DONE, Parser, add_address, amount, natural, positive, run_command
 from sweeps.execution.checkpoints import checkpoint_path
-from sweeps.execution.ray_cluster import slots_that_fit, start_ray
+from sweeps.execution.ray_cluster import fair_cpus, slots_that_fit, start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
 from sweeps.strategy.options import Amount, Options, Positive, Seed
@@ -99,7 +99,8 @@ def train_export(options: TrainOptions) -> TrainResult:
     weights = options.out or options.config.with_suffix(".safetensors")
     group = _group_settings(options, export, data, weights)
     _check_batch(config, group)
-    last = _train(config, group, options.address)
+    share_cores = options.cpus_per_worker is None and export.workers.cpus_each is None
+    last = _train(config, group, options.address, share_cores)
     _save_weights(weights, Path(group.checkpoints), config, data)
     _print_comparison(export, last, data)
     return TrainResult(weights, last, export)
@@ -145,18 +146,23 @@ def _group_settings(options: TrainOptions, export: Export, data: Dataset, weight
         checkpoints=str(folder),
         storage=str(folder / "ray"),
         workers=options.workers or stated.number,
-        cpus_per_worker=options.cpus_per_worker or stated.cpus_each,
+        cpus_per_worker=options.cpus_per_worker or stated.cpus_each or 1,
         gpus_per_worker=stated.gpus_each if options.gpus_per_worker is None else options.gpus_per_worker,
     )
 
 
-def _train(config: TrialConfig, group: GroupSettings, address: str | None) -> EpochResult:
-    """Train to the end and print each epoch. It continues from the checkpoint of an interrupted training."""
+def _train(config: TrialConfig, group: GroupSettings, address: str | None, share_cores: bool) -> EpochResult:
+    """Train to the end and print each epoch. It continues from the checkpoint of an interrupted training.
+
+    `share_cores` gives each worker its fair share of the cluster's cores.
+    """
     console = Console()
     available = start_ray(address)
     import ray
 
     try:
+        if share_cores:
+            group = replace(group, cpus_per_worker=fair_cpus(available, group.gpus_per_worker))
         slots_that_fit(available, group.workers, group.cpus_per_worker, group.gpus_per_worker, 1)
         workers = WorkerGroup(group)
         first = _epochs_done(Path(group.checkpoints), config) or 1

@@ -87,7 +87,7 @@ class Run:
         self.model = model
         self.parallel = _parallel(model, device)
         self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
         )
         self.sampler = build_sampler(config, data.train.pixel_counts)
         self.pixel_counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))  # (K,)

@@ -29,7 +29,7 @@ def preflight(plan: Plan, data: Dataset) -> None:
         share_of_batch(batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
 
 
-def dry_run(plan: Plan, data: Dataset, slots: int) -> dict[str, str]:
+def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict[str, str]:
     """Train one real step here, and describe what the sweep would do.
 
     Returns:
@@ -41,7 +41,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> dict[str, str]:
     config = space.config(next(iter(space.baselines.values()), {}))
     run = Run(config, data, default_device())
     started = time.perf_counter()
-    loss = run.step(0)
+    loss = float(run.step(0))
     seconds = time.perf_counter() - started
     run.close()
     trials = len(space.baselines) + plan.trials + plan.confirmation_runs
@@ -54,7 +54,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int) -> dict[str, str]:
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirmation_runs} "
         f"confirmation runs: {trials} of {config.epochs} epochs of {run.steps} steps",
         "halving": halving if plan.rungs else "none: every configuration is trained to its end",
-        "resources": f"{slots} trials at a time, each {plan.workers} workers of {plan.cpus_per_worker} CPUs and "
+        "resources": f"{slots} trials at a time, each {plan.workers} workers of {cpus_per_worker} CPUs and "
         f"{plan.gpus_per_worker:g} GPUs",
         "one step": f"loss {loss:.3f} in {seconds:.2f} s on {run.device} (the first; later ones are faster)",
         "config": config.model_dump_json(),

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from sweeps.execution.preflight import preflight
 from sweeps.storage.plan import Plan
@@ -25,9 +26,18 @@ QUIET = {
 }
 
 
+@dataclass(frozen=True)
+class Room:
+    """What the cluster has for the trials of a plan."""
+
+    slots: int
+    """Trials at a time."""
+    cpus_per_worker: int
+
+
 @contextlib.contextmanager
-def ray_for(plan: Plan, data: Dataset, address: str | None, concurrent: int | None) -> Iterator[int]:
-    """Run Ray during a sweep, and check the plan meanwhile. Gives the number of trials at a time.
+def ray_for(plan: Plan, data: Dataset, address: str | None, concurrent: int | None) -> Iterator[Room]:
+    """Run Ray during a sweep, and check the plan meanwhile.
 
     Raises:
         UserError: settings that cannot be used (see `preflight`), or not even one trial fits.
@@ -37,7 +47,8 @@ def ray_for(plan: Plan, data: Dataset, address: str | None, concurrent: int | No
         available = start_ray(address)
         try:
             checked.result()
-            yield slots_that_fit(available, plan.workers, plan.cpus_per_worker, plan.gpus_per_worker, concurrent)
+            cpus = plan.cpus_per_worker or fair_cpus(available, plan.gpus_per_worker)
+            yield Room(slots_that_fit(available, plan.workers, cpus, plan.gpus_per_worker, concurrent), cpus)
         finally:
             import ray  # only after `start_ray` has set the variables that ray reads when it is imported
 
@@ -100,6 +111,13 @@ def _start_here(env: Mapping[str, str]) -> None:
                 raise TemporaryError(
                     "Ray did not start in 3 x 30 seconds: this machine is too busy; try later"
                 ) from None
+
+
+def fair_cpus(available: Mapping[str, float], gpus_per_worker: float) -> int:
+    """Share out the cores of the cluster over its GPUs: the CPUs of one worker, at least 1. Its threads cut crops."""
+    if not gpus_per_worker:
+        return 1
+    return max(1, int(available.get("CPU", 0) / max(1.0, available.get("GPU", 0)) * gpus_per_worker + 1e-9))
 
 
 def slots_that_fit(

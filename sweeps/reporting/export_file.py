@@ -45,7 +45,8 @@ class WorkersSection(_Section):
     """The data-parallel workers of the trial."""
 
     number: int
-    cpus_each: int
+    cpus_each: int | None
+    """None: the cores of the machine are shared out over its GPUs."""
     gpus_each: float
 
 

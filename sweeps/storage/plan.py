@@ -30,7 +30,8 @@ class Plan:
     """The search space as loaded, with the overrides applied."""
     space_file: str
     workers: int
-    cpus_per_worker: int
+    cpus_per_worker: int | None
+    """None: the cluster's cores are shared out over its GPUs."""
     gpus_per_worker: float
     rungs: tuple[int, ...] = ()
     """Epochs after which a searched trial must be among the best `keep` of those that got there; see `rungs.py`."""

@@ -100,8 +100,8 @@ class SweepOptions(Runtime):
     """Data-parallel workers of one trial."""
     gpus_per_worker: Amount | None = None
     """None: 1 where there are GPUs, else 0."""
-    cpus_per_worker: Positive = 1
-    """CPU threads of one worker."""
+    cpus_per_worker: Positive | None = None
+    """CPU threads of one worker. None: 1 without GPUs, else the cluster's cores shared out over its GPUs."""
     name: str | None = None
     """None: DATASET-1, DATASET-2, …"""
 

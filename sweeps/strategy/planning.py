@@ -48,6 +48,7 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     space = load_space(space_name, overrides)
     sampler = options.sampler or space.search.sampler
     trials = options.trials or space.search.trials
+    gpus = _gpus(options.gpus_per_worker)
     first = tuple(warm_start(str(options.warm_start), options.storage, space)) if options.warm_start else ()
     plan = Plan(
         name=options.name or "",
@@ -62,8 +63,8 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         space=space.model_dump(mode="json", exclude_defaults=True),
         space_file=space_name,
         workers=options.workers_per_trial,
-        cpus_per_worker=options.cpus_per_worker,
-        gpus_per_worker=_gpus(options.gpus_per_worker),
+        cpus_per_worker=options.cpus_per_worker or (None if gpus else 1),
+        gpus_per_worker=gpus,
         rungs=_rungs(options, space),
         keep=options.keep or space.search.keep,
         patience=options.patience,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeps.execution.ray_cluster import slots_that_fit, start_ray
+from sweeps.execution.ray_cluster import fair_cpus, slots_that_fit, start_ray
 from tce_core.errors import UserError
 
 
@@ -14,6 +14,22 @@ def test_as_many_trials_run_at_the_same_time_as_fit():
     assert slots_that_fit(machine, 1, 1, 1, None) == 2
     assert slots_that_fit({"CPU": 99, "GPU": 1.0}, 1, 1, 0.1, None) == 10  # 1.0 // 0.1 is 9
     assert slots_that_fit(machine, 1, 1, 0, 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("available", "gpus_per_worker", "cpus"),
+    [
+        ({"CPU": 16.0}, 0, 1),
+        ({"CPU": 16.0, "GPU": 1.0}, 1, 16),
+        ({"CPU": 16.0, "GPU": 1.0}, 0.5, 8),
+        ({"CPU": 96.0, "GPU": 8.0}, 1, 12),
+        ({"CPU": 99.0, "GPU": 1.0}, 0.1, 9),
+        ({"CPU": 2.0, "GPU": 4.0}, 1, 1),
+        ({"CPU": 3.0}, 1, 3),  # no GPU: what `slots_that_fit` refuses
+    ],
+)
+def test_a_gpu_worker_has_its_share_of_the_cores(available, gpus_per_worker, cpus):
+    assert fair_cpus(available, gpus_per_worker) == cpus
 
 
 @pytest.mark.parametrize(

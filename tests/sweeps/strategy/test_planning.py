@@ -11,6 +11,7 @@ import pytest
 
 from sweeps import run, sweep
 from sweeps.execution.preflight import preflight
+from sweeps.execution.ray_cluster import Room
 from sweeps.reporting.tracking import Tracking
 from sweeps.storage.folder import folder_of
 from sweeps.storage.record import Record
@@ -335,7 +336,7 @@ def command(data, storage, monkeypatch):
         done.append(("reported", record.plan.name, len(record.trials())))
         return SimpleNamespace(finished=True)
 
-    monkeypatch.setattr(sweep, "ray_for", lambda *_: contextlib.nullcontext(1))
+    monkeypatch.setattr(sweep, "ray_for", lambda *_: contextlib.nullcontext(Room(1, 1)))
     monkeypatch.setattr(sweep, "_run", ran)
     monkeypatch.setattr(sweep, "_report", reported)
     monkeypatch.setattr(Tracking, "sync", lambda self: True)
