@@ -1,6 +1,6 @@
 """Measure a whole training step, from the data to the optimiser, relative to a bare step of the same model.
 
-    python benchmarks/step.py [--space search_spaces/streets.yaml] [--rounds 12] [--threads 1] [--device cuda]
+    python benchmarks/step.py [--space streets] [--rounds 12] [--threads 1] [--device cuda]
 
 The bare step is the least a loop can do: forward, `F.cross_entropy`, backward and SGD on a batch that is already on the
 device. A whole step also cuts the crops, copies them, changes their colours, computes its own loss, clips the gradient
@@ -43,9 +43,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--space", default="search_spaces/streets.yaml", help="its trial settings (default: %(default)s)"
-    )
+    parser.add_argument("--space", default="streets", help="space whose trial is run (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=12, help="measured rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the training (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
@@ -62,9 +60,8 @@ def main() -> None:
         for run in runs.values():
             run.close()
     bare = statistics.median(timed["bare step"])
-    print(
-        f"{config.batch_size}x{'x'.join(map(str, config.crop))}, {config.encoder}, {options.threads} threads, {device}\n"
-    )
+    size = "x".join(map(str, (config.batch_size, *config.crop)))
+    print(f"{size}, {config.encoder}, {options.threads} threads, {device}\n")
     print("| step | time / bare step |\n|---|---|")
     for name, seconds in timed.items():
         ratio = statistics.median(a / b for a, b in zip(seconds, timed["bare step"], strict=True))
@@ -96,11 +93,11 @@ def steps_of(run: Run) -> Callable[[], None]:
     """Return a function that takes the next step of a run."""
     run.model.train()
     steps = iter(range(10**6))
-    return lambda: void(run.step(next(steps)))
 
+    def step() -> None:
+        run.step(next(steps))
 
-def void(_: object) -> None:
-    """Drop a value."""
+    return step
 
 
 def measure(variants: dict[str, Callable[[], None]], rounds: int, device: torch.device) -> dict[str, list[float]]:
