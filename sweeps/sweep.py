@@ -163,9 +163,8 @@ def _run(record: Record, data: Dataset, room: Room, folder: SweepFolder, runtime
 
     console = wide_console()
     search = Search.resume(record)
-    slots = min(
-        room.slots, max(1, len(search.space.baselines) + record.plan.trials)
-    )  # more could never run side by side
+    most = max(1, len(search.space.baselines) + record.plan.trials)  # more could never run side by side
+    slots = min(room.slots, most)
     console.print(headline(search, data, slots), highlight=False, soft_wrap=True)
     if not console.is_terminal:  # there, a progress bar says so
         console.print("Starting the workers, which takes up to a minute.")
