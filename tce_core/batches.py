@@ -23,7 +23,7 @@ class Batch:
     """One rank's share of a training step: B crops of height h and width w."""
 
     images: Tensor
-    """(B, 3, h, w) uint8 RGB in channels-last order."""
+    """(B, 3, h, w) uint8 RGB."""
     labels: Tensor
     """(B, h, w) uint8."""
     colours: Tensor | None
@@ -74,7 +74,7 @@ class Batches:
                 a batch that is split over ranks has the same crops.
         """
         size, (height, width) = len(draws), self.settings.size
-        images = torch.empty((size, height, width, 3), dtype=torch.uint8, pin_memory=self.pinned).permute(0, 3, 1, 2)
+        images = torch.empty((size, 3, height, width), dtype=torch.uint8, pin_memory=self.pinned)
         labels = torch.empty((size, height, width), dtype=torch.uint8, pin_memory=self.pinned)
         colours = torch.empty((size, 2, 3, 3), pin_memory=self.pinned) if self.settings.jitter else None
 
