@@ -107,7 +107,8 @@ def cut(
     labels = np.full(window, VOID, np.uint8)
     y0, y1, x0, x1 = max(top, 0), min(top + window[0], height), max(left, 0), min(left + window[1], width)
     if (y1 - y0, x1 - x0) != window:
-        crop[:] = PADDING
+        crop[0] = PADDING
+        crop[1:] = crop[0]  # whole rows are copied much faster than pixels
     crop[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
     labels[y0 - top : y1 - top, x0 - left : x1 - left] = mask[y0:y1, x0:x1]
     crop_chw = torch.from_numpy(crop).permute(2, 0, 1)
