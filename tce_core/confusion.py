@@ -1,5 +1,7 @@
 """Confusion counts (pixels by true class and predicted class) and IoU, for one image or a whole split."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,14 +26,60 @@ def confusion_matrix(prediction: Tensor, labels: Tensor, num_classes: int) -> Te
     """
     if prediction.shape != labels.shape:
         raise ValueError(f"prediction has shape {tuple(prediction.shape)}, labels {tuple(labels.shape)}")
-    valid = labels != VOID
-    truth, guess = labels[valid].long(), prediction[valid].long()
-    # Without this check, an id outside 0..K-1 would silently be counted as another class.
-    for ids, what in ((truth, "label"), (guess, "prediction")):
-        outside = ids[(ids < 0) | (ids >= num_classes)]
+    prediction = prediction.masked_fill(labels == VOID, 0)
+    for ids, what, last in ((labels, "label", VOID), (prediction, "prediction", num_classes - 1)):
+        # Without this check, an id outside 0..K-1 would silently be counted as another class.
+        outside = ids[(ids < 0) | (ids > last)]
         if outside.numel():
             raise ValueError(f"{what} id {int(outside[0])} is outside 0..{num_classes - 1}")
-    return torch.bincount(truth * num_classes + guess, minlength=num_classes**2).view(num_classes, num_classes)
+    counts = count_labels(prediction.reshape(1, 1, -1), labels.reshape(1, 1, -1), num_classes)[0]
+    return confusion_of_classes(counts)
+
+
+def count_labels(prediction: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Count the pixels of each (label, predicted class) in each image. Nothing is checked, so a GPU need not wait.
+
+    Args:
+        prediction: (B, H, W) integer, class ids 0..K-1.
+        labels: (B, H, W) integer, any ids 0..255.
+        num_classes: K.
+
+    Returns:
+        (B, 256, K) int64 on the device of `labels`. A row for every id that a label can have: see
+        `confusion_of_classes`.
+    """
+    images, _, width = labels.shape
+    bins = 256 * num_classes
+    index = labels.to(torch.int32, copy=True).mul_(num_classes).add_(prediction)
+    if not index.is_cuda:
+        index += bins * torch.arange(images, dtype=torch.int32).view(images, 1, 1)
+        return torch.bincount(index.flatten(), minlength=images * bins).view(images, 256, num_classes)
+    # On a GPU, bincount waits for the largest index. Neighbours mostly have the same class; in columns of their own
+    # they do not wait for each other.
+    columns = math.gcd(width, 8)
+    index = index.view(images, -1, columns).long()
+    one = torch.ones((), dtype=torch.int32, device=index.device).expand(index.shape)
+    counts = one.new_zeros(images, bins, columns).scatter_add_(1, index, one)
+    return counts.sum(2).view(images, 256, num_classes)
+
+
+def confusion_of_classes(counts: Tensor) -> Tensor:
+    """Check that every label is a class or `VOID`, and return the counts of the classes.
+
+    Args:
+        counts: (256, K) int64, see `count_labels`. The counts of images or workers can be added before.
+
+    Returns:
+        (K, K) int64, the confusion matrix.
+
+    Raises:
+        ValueError: a label is neither a class nor `VOID`.
+    """
+    num_classes = counts.shape[1]
+    bad = counts[num_classes:VOID].sum(1).nonzero()
+    if bad.numel():
+        raise ValueError(f"label id {num_classes + int(bad[0])} is outside 0..{num_classes - 1}")
+    return counts[:num_classes].clone()
 
 
 def image_counts(confusion: Tensor) -> Tensor:

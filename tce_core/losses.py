@@ -10,12 +10,12 @@ A loss is a callable `(logits (B, K, H, W) float, labels (B, H, W) int64) -> sca
 Equation numbers are those of arXiv 2103.14051.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import segmentation_models_pytorch as smp
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tce_core import VOID
@@ -23,29 +23,10 @@ from tce_core.config import TrialConfig
 from tce_core.distributed import gather_batch, global_mean, share_gradient
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
+from tce_core.pixel_losses import class_losses, pixel_losses
 from tce_core.tilt import tilted_mean
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of each pixel, (B, H, W) float32, 0 at void pixels."""
-    return F.cross_entropy(logits.float(), labels, ignore_index=VOID, reduction="none")
-
-
-def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Add up the cross-entropy of the pixels of each class in each image.
-
-    Returns:
-        Sums (B, K) float32 and pixel counts (B, K) int64.
-    """
-    pixels = pixel_losses(logits, labels).flatten(1)
-    flat = labels.flatten(1)
-    valid = flat != VOID
-    index = torch.where(valid, flat, 0)  # void pixels add 0 to sums and counts, so any index will do
-    sums = torch.zeros(logits.shape[:2], device=logits.device).scatter_add(1, index, pixels)
-    counts = torch.zeros(logits.shape[:2], dtype=torch.int64, device=logits.device).scatter_add(1, index, valid.long())
-    return sums, counts
 
 
 @dataclass(frozen=True)
@@ -220,6 +201,12 @@ def _weight_of_pixels(class_weights: tuple[float, ...], logits: Tensor, labels: 
     """Return the weight of each pixel's class, (B, H, W) float32, 0 at void pixels."""
     if len(class_weights) != logits.shape[1]:
         raise ValueError(f"{len(class_weights)} class weights for {logits.shape[1]} classes")
-    weights = torch.tensor(class_weights, dtype=torch.float32, device=logits.device)
-    valid = labels != VOID
-    return torch.where(valid, weights[torch.where(valid, labels, 0)], 0)
+    return _weight_table(class_weights, logits.device).index_select(0, labels.flatten()).view(labels.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _weight_table(class_weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return the weight of each id that a label can have, (256,) float32. It is copied to a GPU only once."""
+    table = torch.zeros(VOID + 1, device=device)
+    table[: len(class_weights)] = torch.tensor(class_weights, device=device)
+    return table

@@ -1,0 +1,91 @@
+"""The cross-entropy of each pixel, and its sums by class: the one pass over the pixels that every loss shares.
+
+`F.cross_entropy` stores two tensors of the size of the logits, the log-probabilities and their gradient. `pixel_losses`
+stores none: the backward pass computes the probabilities again, in tiles that fit into the processor's cache.
+Recomputing them costs less than writing and reading them.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tce_core import VOID
+from tce_core.tiles import tiles
+
+SMALL = 2**22
+"""Up to this number of logits, torch's own implementation is faster: what it stores fits into the cache, or nearly."""
+
+
+def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each pixel: `F.cross_entropy(..., ignore_index=VOID, reduction="none")`.
+
+    Its gradient can be computed once; large logits have no second derivative.
+
+    Args:
+        logits: (B, K, H, W) float. Half-precision logits are computed in float32.
+        labels: (B, H, W) int64.
+
+    Returns:
+        (B, H, W) float32 (float64 for float64 logits), 0 at void pixels.
+    """
+    if logits.numel() <= SMALL:
+        return F.cross_entropy(logits.to(_precise(logits)), labels, ignore_index=VOID, reduction="none")
+    losses: Tensor = _PixelLosses.apply(logits, labels)  # type: ignore[no-untyped-call]
+    return losses
+
+
+def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Add up the cross-entropy of the pixels of each class in each image.
+
+    Args:
+        logits: (B, K, H, W) float.
+        labels: (B, H, W) int64.
+
+    Returns:
+        Sums (B, K) float32, differentiable, and pixel counts (B, K) int64.
+    """
+    images, classes, _, width = logits.shape
+    # The pixels of a row mostly have the same class. On a GPU, each column has a bin of its own, or they would wait
+    # for each other.
+    columns = width if logits.is_cuda else 1
+    index = labels.reshape(images, -1, columns)
+    pixels = pixel_losses(logits, labels).reshape(index.shape)
+    bins = (images, VOID + 1, columns)  # every id that a label can have, `VOID` too, so that labels are indices
+    sums = pixels.new_zeros(bins).scatter_add(1, index, pixels).sum(2)
+    counts = pixels.new_zeros(bins).scatter_add(1, index, pixels.new_ones(()).expand(index.shape)).sum(2)
+    return sums[:, :classes], counts[:, :classes].long()
+
+
+class _PixelLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, labels)
+        losses = logits.new_empty(labels.shape, dtype=_precise(logits))
+        for images, rows in tiles(logits):
+            losses[images, rows] = F.cross_entropy(
+                logits[images, :, rows].to(losses.dtype), labels[images, rows], ignore_index=VOID, reduction="none"
+            )
+        return losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_losses: Tensor) -> tuple[Tensor, None]:
+        """The gradient of -log p_y by the logits is p - (1 at the label y, 0 elsewhere)."""
+        logits, labels = ctx.saved_tensors
+        grad = torch.empty_like(logits)
+        minus_one = grad_losses.new_full((), -1.0)
+        for images, rows in tiles(logits):
+            label, factor = labels[images, rows].unsqueeze(1), grad_losses[images, rows].unsqueeze(1)
+            void = label == VOID
+            slope = torch.softmax(logits[images, :, rows], 1, dtype=grad_losses.dtype)
+            slope.scatter_add_(1, label.masked_fill(void, 0), minus_one.expand(label.shape))
+            torch.mul(slope, factor.masked_fill(void, 0), out=grad[images, :, rows])
+        return grad, None
+
+
+def _precise(logits: Tensor) -> torch.dtype:
+    """Return the dtype to compute in: float32, or float64 for float64 logits."""
+    return torch.promote_types(logits.dtype, torch.float32)
