@@ -1,16 +1,18 @@
 """Measure the cost of each loss relative to `F.cross_entropy`: time and peak memory of forward and backward together.
 
-    python benchmarks/losses.py [--shape 8x19x192x256] [--rounds 15]
+    python benchmarks/losses.py [--shape 8x19x769x769] [--rounds 3] [--threads 1] [--device cuda]
+                                [--layouts channels_last] [--losses image_tilt focal]
 
 Each round runs every loss once, and each ratio compares times of the same round. So a machine whose speed drifts
-affects all losses alike. The table shows the median over the rounds.
+affects all losses alike. The table shows the median over the rounds. `stochastic_tilt` includes the sums by class that
+its sampler learns from. DeepLabv3+ gives its logits in the layout `channels_last`.
 """
 
 import argparse
 import ctypes
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,52 +20,80 @@ from torch import Tensor
 
 from tce_core import VOID
 from tce_core.loss_table import LOSSES
-from tce_core.losses import build_loss
+from tce_core.losses import build_loss, mean_loss
+from tce_core.pixel_losses import class_losses
 
+Loss = Callable[[Tensor, Tensor], Tensor]
 SETTINGS: dict[str, dict[str, float]] = {"image_tilt": {"t": 1.0}, "class_tilt": {"t": 1.0}}
-LEFT_OUT = {"stochastic_tilt"}  # the same loss as mcce, Eq. (1); its tilt is in the draws
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+BY_PIXEL = ("image_tilt", "class_tilt", "stochastic_tilt", "mcce", "weighted_ce", "focal")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", default="8x19x192x256", help="BxKxHxW of the logits (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=15, help="measured rounds (default: %(default)s)")
+    parser.add_argument("--shape", default="8x19x769x769", help="BxKxHxW of the logits (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="measured rounds (default: %(default)s)")
+    parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=LAYOUTS, help="default: both")
+    parser.add_argument("--losses", nargs="+", default=BY_PIXEL, choices=LOSSES, help="default: all but region losses")
+    parser.add_argument(
+        "--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: %(default)s)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     options = parser.parse_args()
-    b, k, h, w = (int(n) for n in options.shape.split("x"))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(options.threads)
+    shape = [int(n) for n in options.shape.split("x")]
+    losses = candidates(options.losses, shape[1])
+    print(f"{options.shape} float32 logits on {options.device}, {options.rounds} rounds, {options.threads} threads\n")
+    print("| layout | loss | time / F.cross_entropy | peak memory / F.cross_entropy |\n|---|---|---|---|")
+    for layout in options.layouts:
+        logits, labels = random_batch(shape, LAYOUTS[layout], options.device)
+        seconds, memory = compare(losses, logits, labels, options.rounds)
+        for name in losses:
+            print(f"| {layout} | `{name}` | {seconds[name]:.2f} | {memory[name]:.2f} |", flush=True)
+
+
+def random_batch(shape: list[int], layout: torch.memory_format, device: str) -> tuple[Tensor, Tensor]:
+    """Make random logits, and labels of 16x16 squares whose top rows are void."""
+    b, k, h, w = shape
     generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(b, k, h, w, generator=generator).to(device).requires_grad_()
-    labels = torch.randint(k, (b, h, w), generator=generator).to(device)
+    logits = torch.randn(b, k, h, w, generator=generator).to(device, memory_format=layout)
+    squares = torch.randint(k, (b, h // 16 + 1, w // 16 + 1), generator=generator)
+    labels = squares.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :h, :w].contiguous()
     labels[:, : h // 20] = VOID
-    losses = candidates(k)
+    return logits.requires_grad_(), labels.to(device)
+
+
+def compare(
+    losses: dict[str, Loss], logits: Tensor, labels: Tensor, rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the time and the peak memory of each loss, divided by those of `F.cross_entropy`."""
     times: dict[str, list[float]] = {name: [] for name in losses}
-    for turn in range(options.rounds + 1):
+    for turn in range(rounds + 1):
         for name, loss in losses.items():
             seconds = run(loss, logits, labels)
             if turn:  # the first round is a warm-up
                 times[name].append(seconds)
     memory = {name: peak_memory(loss, logits, labels) for name, loss in losses.items()}
-    print(f"{options.shape} float32 logits on {device}, {options.rounds} rounds, {torch.get_num_threads()} threads\n")
-    print("| loss | time / F.cross_entropy | peak memory / F.cross_entropy |\n|---|---|---|")
-    for name in losses:
-        ratio = statistics.median(a / c for a, c in zip(times[name], times["F.cross_entropy"], strict=True))
-        print(f"| `{name}` | {ratio:.2f} | {memory[name] / memory['F.cross_entropy']:.2f} |")
+    reference = times["F.cross_entropy"]
+    ratios = {name: statistics.median(a / b for a, b in zip(times[name], reference, strict=True)) for name in losses}
+    return ratios, {name: memory[name] / memory["F.cross_entropy"] for name in losses}
 
 
-def candidates(num_classes: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+def candidates(names: Sequence[str], num_classes: int) -> dict[str, Loss]:
     """Return the losses to measure, by name, `F.cross_entropy` first."""
     weights = tuple(1.0 for _ in range(num_classes))
-    losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    losses: dict[str, Loss] = {
         "F.cross_entropy": lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=VOID)
     }
-    for name in LOSSES:
-        if name not in LEFT_OUT:
-            weighted = {"class_weights": weights} if name in ("weighted_ce", "focal") else {}
-            losses[name] = build_loss(name, **SETTINGS.get(name, {}), **weighted)
+    for name in names:
+        weighted = {"class_weights": weights} if name in ("weighted_ce", "focal") else {}
+        losses[name] = build_loss(name, **SETTINGS.get(name, {}), **weighted)
+    if "stochastic_tilt" in losses:
+        losses["stochastic_tilt"] = lambda logits, labels: mean_loss(*class_losses(logits, labels))
     return losses
 
 
-def run(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> float:
+def run(loss: Loss, logits: Tensor, labels: Tensor) -> float:
     """Return the seconds of one forward and backward pass."""
     logits.grad = None
     synchronise(logits)
@@ -79,7 +109,7 @@ def synchronise(tensor: Tensor) -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> float:
+def peak_memory(loss: Loss, logits: Tensor, labels: Tensor) -> float:
     """Return the peak number of bytes that one forward and backward pass allocates."""
     logits.grad = None
     if logits.is_cuda:
@@ -87,11 +117,7 @@ def peak_memory(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels
         before = torch.cuda.memory_allocated()
         run(loss, logits, labels)
         return torch.cuda.max_memory_allocated() - before
-    peaks = []
-    for _ in range(3):
-        logits.grad = None
-        peaks.append(_peak_resident(lambda: run(loss, logits, labels)))
-    return statistics.median(peaks)
+    return _peak_resident(lambda: run(loss, logits, labels))
 
 
 def _peak_resident(work: Callable[[], object]) -> float:

@@ -13,7 +13,7 @@ from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
 from tce_core.distributed import global_mean, global_sum
 from tce_core.loss_table import LOSSES, LossEntry
-from tce_core.losses import class_losses
+from tce_core.pixel_losses import class_losses
 from tce_core.training import train
 
 

@@ -47,16 +47,18 @@ def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Sums (B, K) float32, differentiable, and pixel counts (B, K) int64.
     """
-    images, classes, _, width = logits.shape
+    images, classes = logits.shape[:2]
     # The pixels of a row mostly have the same class. On a GPU, each column has a bin of its own, or they would wait
     # for each other.
-    columns = width if logits.is_cuda else 1
-    index = labels.reshape(images, -1, columns)
-    pixels = pixel_losses(logits, labels).reshape(index.shape)
-    bins = (images, VOID + 1, columns)  # every id that a label can have, `VOID` too, so that labels are indices
-    sums = pixels.new_zeros(bins).scatter_add(1, index, pixels).sum(2)
-    counts = pixels.new_zeros(bins).scatter_add(1, index, pixels.new_ones(()).expand(index.shape)).sum(2)
-    return sums[:, :classes], counts[:, :classes].long()
+    index = labels if labels.is_cuda else labels.flatten(1)
+    bins = (images, VOID + 1, *index.shape[2:])  # every id that a label can have, `VOID` too: labels are indices
+
+    def sum_by_class(values: Tensor) -> Tensor:
+        sums = values.new_zeros(bins).scatter_add(1, index, values.view(index.shape))
+        return sums.view(images, VOID + 1, -1).sum(2)[:, :classes]
+
+    pixels = pixel_losses(logits, labels)
+    return sum_by_class(pixels), sum_by_class(torch.ones_like(pixels, requires_grad=False)).long()
 
 
 class _PixelLosses(torch.autograd.Function):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tce_core import VOID
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
-from tce_core.losses import build_loss, class_losses, inverse_frequency_weights
+from tce_core.losses import CrossEntropy, build_loss, inverse_frequency_weights, mean_loss
+from tce_core.pixel_losses import class_losses
 
 K = 4
 WEIGHTS = (0.5, 2.0, 1.25, 0.25)
