@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from tce_core import VOID
-from tce_core.batches import normalise
+from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.confusion import count_labels, image_counts
 from tce_core.data.dataset import Split
@@ -32,9 +32,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=19, help="number of classes (default: %(default)s)")
     parser.add_argument("--encoder", default="mobilenet_v2", help="encoder of DeepLabv3+ (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: %(default)s)"
-    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -35,9 +35,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds (default: %(default)s)")
     parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=LAYOUTS, help="default: both")
     parser.add_argument("--losses", nargs="+", default=BY_PIXEL, choices=LOSSES, help="default: all but region losses")
-    parser.add_argument(
-        "--threads", type=int, default=torch.get_num_threads(), help="of the CPU (default: %(default)s)"
-    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

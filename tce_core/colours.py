@@ -13,6 +13,7 @@ only the result is clipped. Its hue moves along a hexagon and is not affine; her
 For a shift of h turns the two differ by at most 3.6 h, in units of the largest colour value.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -80,6 +81,12 @@ def normalise(images: Tensor, colours: Tensor | None = None) -> Tensor:
         a, c = colours.unbind(1)
         offset = c @ x.mean((2, 3))[..., None]  # (B, 3, 1)
         x = torch.baddbmm(offset, a, x.flatten(2)).view_as(x).clamp_(0, 255)
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1) * 255
-    std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1) * 255
+    mean, std = _imagenet(images.device)
     return x.sub_(mean).div_(std)
+
+
+@functools.cache
+def _imagenet(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation, (3, 1, 1) each, in 0..255. A GPU is waited for only at the first call."""
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean, std

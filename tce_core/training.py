@@ -22,8 +22,9 @@ from tce_core.evaluation import autocast, evaluate
 from tce_core.fairness import bootstrap_intervals
 from tce_core.feed import Feed
 from tce_core.loss_table import LOSSES
-from tce_core.losses import class_losses, configured_loss
+from tce_core.losses import configured_loss, mean_loss
 from tce_core.model import build_model
+from tce_core.pixel_losses import class_losses
 from tce_core.results import EpochResult
 from tce_core.sampling import StochasticDraws, build_sampler
 from tce_core.schedules import learning_rate, tilt
@@ -143,15 +144,19 @@ class Run:
         labels = batch.labels.long()
         with autocast(self.device, self.bf16):
             logits = self.parallel(images)
-        loss = self.loss(logits, labels)
+        learning = isinstance(self.sampler, StochasticDraws)
+        if learning:  # from the same sums as the loss, Eq. (1)
+            sums, counts = class_losses(logits, labels)
+            loss = mean_loss(sums, counts)
+        else:
+            loss = self.loss(logits, labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad_norm)
         self.optimizer.step()
-        if isinstance(self.sampler, StochasticDraws):
-            sums, counts = class_losses(logits.detach(), labels)
-            self.feed.learn(step, distributed.gather_batch(sums), distributed.gather_batch(counts))
+        if learning:
+            self.feed.learn(step, distributed.gather_batch(sums.detach()), distributed.gather_batch(counts))
         return loss.detach()
 
     def _require_finite(self, losses: list[float]) -> None:
