@@ -134,7 +134,7 @@ def _check_classes(path: Path, classes: Sequence[str], data: Dataset) -> None:
 
 def _check_batch(config: TrialConfig, group: GroupSettings) -> None:
     """Raise UserError if the workers cannot share the batch."""
-    from tce_core.training import share_of_batch
+    from tce_core.distributed import share_of_batch
 
     share_of_batch(config.batch_size, group.workers, synchronised=group.gpus_per_worker > 0)
 

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from tce_core.errors import UserError
+
 
 def world_size() -> int:
     """Return the number of ranks; 1 in a single process."""
@@ -75,3 +77,22 @@ def _as_global(value: Tensor, own: Tensor) -> Tensor:
     """Return `value` with the gradient of `own` times the world size."""
     scaled = own * world_size()
     return value + (scaled - scaled.detach())
+
+
+def share_of_batch(batch_size: int, workers: int, *, synchronised: bool) -> int:
+    """Return the number of images of a batch that each worker takes.
+
+    Args:
+        batch_size: images in the global batch.
+        workers: number of workers.
+        synchronised: whether BatchNorm sees the images of all workers (on GPUs).
+
+    Raises:
+        UserError: the workers cannot share the batch evenly, or BatchNorm would see only one image.
+    """
+    if batch_size % workers:
+        raise UserError(f"batch_size {batch_size} cannot be shared evenly by {workers} workers")
+    share = batch_size // workers
+    if (batch_size if synchronised else share) < 2:
+        raise UserError(f"batch_size {batch_size} over {workers} workers leaves {share} image each; BatchNorm needs 2")
+    return share

@@ -77,7 +77,7 @@ class Run:
 
     def __init__(self, config: TrialConfig, data: Dataset, device: torch.device) -> None:
         self.config, self.data, self.device = config, data, device
-        share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
+        distributed.share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
         self.steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
         self.epoch = 0
         self.bf16 = use_bf16(config, device)
@@ -222,25 +222,6 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.sampler.load_state_dict(state["sampler"])
         return EpochResult.from_json(state["result"])
-
-
-def share_of_batch(batch_size: int, workers: int, *, synchronised: bool) -> int:
-    """Return the number of images of a batch that each worker takes.
-
-    Args:
-        batch_size: images in the global batch.
-        workers: number of workers.
-        synchronised: whether BatchNorm sees the images of all workers (on GPUs).
-
-    Raises:
-        UserError: the workers cannot share the batch evenly, or BatchNorm would see only one image.
-    """
-    if batch_size % workers:
-        raise UserError(f"batch_size {batch_size} cannot be shared evenly by {workers} workers")
-    share = batch_size // workers
-    if (batch_size if synchronised else share) < 2:
-        raise UserError(f"batch_size {batch_size} over {workers} workers leaves {share} image each; BatchNorm needs 2")
-    return share
 
 
 def use_bf16(config: TrialConfig, device: torch.device) -> bool:

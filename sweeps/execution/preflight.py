@@ -16,8 +16,8 @@ def preflight(plan: Plan, data: Dataset) -> None:
     Raises:
         UserError: an encoder, weights or a batch size that cannot be used.
     """
+    from tce_core.distributed import share_of_batch
     from tce_core.model import build_model
-    from tce_core.training import share_of_batch
 
     space = parse_space(plan.space, plan.space_file)
     searched = {name: space.space[name] for name in CHECKED if name in space.space}

@@ -11,7 +11,7 @@ from tce_core.checkpoint import read_checkpoint
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
 from tce_core.schedules import learning_rate, tilt
-from tce_core.training import NonFiniteLossError, Run, share_of_batch, train, use_bf16
+from tce_core.training import NonFiniteLossError, Run, train, use_bf16
 from tests.tce_core.states import different, flat, parameters
 
 CPU = torch.device("cpu")
@@ -174,7 +174,7 @@ def test_a_step_has_the_learning_rate_and_the_tilt_of_its_schedules(fast_config,
     [(8, 1, False, 8), (8, 4, False, 2), (8, 8, True, 1), (2, 1, True, 2), (6, 3, True, 2)],
 )
 def test_a_batch_is_shared_evenly(batch_size, workers, synchronised, share):
-    assert share_of_batch(batch_size, workers, synchronised=synchronised) == share
+    assert distributed.share_of_batch(batch_size, workers, synchronised=synchronised) == share
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_batch_is_shared_evenly(batch_size, workers, synchronised, share):
 )
 def test_a_batch_that_does_not_fit_the_workers_is_refused(batch_size, workers, synchronised, reason):
     with pytest.raises(UserError, match=reason):
-        share_of_batch(batch_size, workers, synchronised=synchronised)
+        distributed.share_of_batch(batch_size, workers, synchronised=synchronised)
 
 
 def test_a_run_asks_how_many_workers_there_are(fast_config, streets, monkeypatch):
