@@ -11,7 +11,13 @@ from sklearn.metrics import jaccard_score
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from tce_core import VOID
-from tce_core.confusion import confusion_matrix, image_counts, iou_from_confusion
+from tce_core.confusion import (
+    confusion_matrix,
+    confusion_of_classes,
+    count_labels,
+    image_counts,
+    iou_from_confusion,
+)
 
 K = 19
 
@@ -118,3 +124,34 @@ def test_an_all_void_image_counts_nothing():
 def test_ids_outside_the_classes_are_named(prediction, labels, message):
     with pytest.raises(ValueError, match=message):
         confusion_matrix(torch.tensor(prediction), torch.tensor(labels), K)
+
+
+def test_the_images_of_a_batch_are_counted_each_for_itself():
+    prediction, labels = (ids.to(torch.uint8) for ids in maps(13, shape=(5, 24, 30)))
+    counts = count_labels(prediction, labels, K)
+    assert counts.shape == (5, 256, K)
+    assert counts.dtype == torch.int64
+    for image in range(5):
+        valid = labels[image] != VOID
+        truth, guess = labels[image][valid].numpy(), prediction[image][valid].numpy()
+        np.testing.assert_array_equal(
+            confusion_of_classes(counts[image]), sklearn_confusion(truth, guess, labels=range(K))
+        )
+        assert counts[image].sum() == labels[image].numel()
+
+
+def test_a_label_that_is_no_class_is_found_in_the_counts_of_a_split():
+    prediction, labels = (ids.to(torch.uint8) for ids in maps(15))
+    counts = count_labels(prediction, labels, K)
+    labels[1, 0, 0] = 254
+    bad = count_labels(prediction, labels, K)
+    confusion_of_classes(counts.sum(0))
+    with pytest.raises(ValueError, match=r"label id 254 is outside 0\.\.18"):
+        confusion_of_classes(counts.sum(0) + bad.sum(0))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_counts_the_same():
+    prediction, labels = (ids.to(torch.uint8) for ids in maps(17, shape=(3, 24, 36)))
+    on_gpu = count_labels(prediction.cuda(), labels.cuda(), K)
+    assert torch.equal(on_gpu.cpu(), count_labels(prediction, labels, K))

@@ -1,5 +1,7 @@
 """Prediction at any image size, and the counts of a split against scikit-learn."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 from tce_core import VOID
 from tce_core.colours import normalise
-from tce_core.evaluation import evaluate, predict
+from tce_core.evaluation import evaluate, most_likely, predict
 from tce_core.model import build_model
 
 CLASSES = 7
@@ -31,7 +33,20 @@ class ByPixel(nn.Module):
 def test_any_size_can_be_predicted(size):
     images, model = torch.randint(256, (2, 3, *size), dtype=torch.uint8), ByPixel(CLASSES)
     expected = model.scores(normalise(images)).argmax(1)
-    assert torch.equal(predict(model, images), expected)
+    prediction = predict(model, images)
+    assert prediction.dtype == torch.uint8
+    assert torch.equal(prediction.long(), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_the_most_likely_class_is_torch_s_argmax(layout, dtype, monkeypatch):
+    monkeypatch.setattr("tce_core.tiles.CPU_TILE", 3 * CLASSES * 40)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 4, (2, CLASSES, 33, 40), generator=generator).to(dtype)  # many ties
+    logits[:, 2, 5], logits[:, 3, 6], logits[:, :, 7] = float("nan"), float("inf"), 0
+    logits = logits.contiguous(memory_format=layout)
+    assert torch.equal(most_likely(logits).long(), logits.argmax(1))
 
 
 @pytest.mark.parametrize("images_at_a_time", [1, 4, 8])
@@ -57,3 +72,46 @@ def test_evaluation_does_not_change_the_model(streets, fast_config):
     assert torch.equal(one, again)  # no dropout
     after = trained.state_dict()  # parameters and BatchNorm statistics
     assert all(torch.equal(value, before[key]) for key, value in after.items())
+
+
+@pytest.mark.parametrize("world", [2, 4, 5, 7])
+def test_each_image_is_read_once_by_one_rank(streets, world, monkeypatch):
+    """Six images: 2 ranks share them evenly, 4 and 5 do not, and with 7 ranks one has none."""
+    model, split, cpu = ByPixel(10), streets.val, torch.device("cpu")
+    alone = evaluate(model, split, cpu)
+    read = []
+    image = split.image
+    monkeypatch.setattr(split, "image", lambda i: (read.append(i), image(i))[1])
+    monkeypatch.setattr("tce_core.distributed.world_size", lambda: world)
+    monkeypatch.setattr("tce_core.distributed.global_sum", lambda values: values)
+    parts = []
+    for rank in range(world):
+        monkeypatch.setattr("tce_core.distributed.rank", lambda rank=rank: rank)
+        parts.append(evaluate(model, split, cpu, batch_pixels=2 * int(split.sizes[0].prod())))
+    assert sorted(read) == list(range(len(split)))
+    for whole, shares in zip(alone, zip(*parts, strict=True), strict=True):
+        assert torch.equal(torch.stack(shares).sum(0), whole)
+
+
+def test_a_label_that_is_no_class_is_named_at_the_end(streets, monkeypatch):
+    split = streets.val
+    mask = split.mask
+    monkeypatch.setattr(split, "mask", lambda i: np.where(mask(i) == 0, 77, mask(i)).astype(np.uint8))
+    with pytest.raises(ValueError, match=r"label id 77 is outside 0\.\.9"):
+        evaluate(ByPixel(10), split, torch.device("cpu"))
+
+
+def test_the_next_batch_is_read_while_the_model_computes(streets, monkeypatch):
+    split, pixels = streets.val, int(streets.val.sizes[0].prod())
+    read, seen = [threading.Event() for _ in range(len(split))], []
+    mask = split.mask
+    monkeypatch.setattr(split, "mask", lambda i: (mask(i), read[i].set())[0])
+
+    class Waiting(ByPixel):
+        def forward(self, x):
+            following = min(len(seen) + 1, len(split) - 1)
+            seen.append(read[following].wait(timeout=30))
+            return super().forward(x)
+
+    evaluate(Waiting(10), split, torch.device("cpu"), batch_pixels=pixels)
+    assert seen == [True] * len(split)

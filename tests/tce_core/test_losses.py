@@ -262,6 +262,19 @@ def test_the_memory_format_does_not_matter(name):
     torch.testing.assert_close(loss(logits.contiguous(memory_format=torch.channels_last), labels), loss(logits, labels))
 
 
+@every_loss
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_tiles_do_not_matter(name, layout, monkeypatch):
+    logits, labels = batch(5)
+    logits = logits.detach().contiguous(memory_format=layout)
+    value, gradient = value_and_gradient(loss_of(name), logits, labels)
+    monkeypatch.setattr("tce_core.pixel_losses.SMALL", 0)
+    monkeypatch.setattr("tce_core.tiles.CPU_TILE", 2 * K * 5)
+    value_in_tiles, gradient_in_tiles = value_and_gradient(loss_of(name), logits, labels)
+    torch.testing.assert_close(value_in_tiles, value, atol=0, rtol=1e-6)
+    torch.testing.assert_close(gradient_in_tiles, gradient, atol=1e-7, rtol=1e-5)
+
+
 # Building a loss
 
 
