@@ -107,7 +107,7 @@ def test_the_same_graph_can_be_used_twice():
 @pytest.mark.usefixtures("in_tiles")
 def test_a_second_derivative_is_refused_and_not_wrong():
     logits, labels = batch()
-    (gradient,) = torch.autograd.grad(pixel_losses(logits, labels).sum(), logits, create_graph=True)
+    (gradient,) = torch.autograd.grad(pixel_losses(logits, labels).square().sum(), logits, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.square().sum().backward()
 
