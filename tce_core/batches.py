@@ -4,6 +4,7 @@ Threads are enough, because NumPy and torch release Python's global lock while t
 until it is on the model's device: four bytes per pixel are copied, and colours change there (`colours.py`).
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Batches:
 
     def __init__(self, split: Split, settings: CropSettings, seed: int, threads: int, *, pinned: bool = False) -> None:
         self.split, self.settings, self.seed, self.pinned = split, settings, seed, pinned
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="crops")
+        self.pool = _pool(threads)
 
     def start(self, draws: Sequence[Draw], step: int, first: int) -> PendingBatch:
         """Start to cut crops in the background.
@@ -91,3 +92,15 @@ class Batches:
     def close(self) -> None:
         """Stop the threads. Crops that have not started are dropped."""
         self.pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Start threads in which torch starts no threads of its own, or each would occupy all cores of the machine."""
+    limit = torch.get_num_threads()
+    started = threading.Barrier(threads + 1)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="crops", initializer=torch.set_num_threads, initargs=(1,))
+    for _ in range(threads):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(limit)  # a thread keeps its own number, but other threads would begin with the latest
+    return pool
