@@ -98,9 +98,14 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     """Start threads in which torch starts no threads of its own, or each would occupy all cores of the machine."""
     limit = torch.get_num_threads()
     started = threading.Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="crops", initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="crops", initializer=_stay_single)
     for _ in range(threads):
         pool.submit(started.wait)
     started.wait()
-    torch.set_num_threads(limit)  # a thread keeps its own number, but other threads would begin with the latest
+    torch.set_num_threads(limit)  # each thread keeps its own number, but new threads begin with the latest
     return pool
+
+
+def _stay_single() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # the first call in a thread fixes its number
