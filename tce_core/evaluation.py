@@ -13,7 +13,6 @@ from tce_core import distributed
 from tce_core.colours import normalise
 from tce_core.confusion import confusion_of_classes, count_labels, image_counts
 from tce_core.data.dataset import Split
-from tce_core.tiles import tiles
 
 STRIDE = 16
 """The sides of an image are padded to multiples of this for the model. The logits are cropped back."""
@@ -48,7 +47,7 @@ def predict(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
 
 
 def most_likely(logits: Tensor) -> Tensor:
-    """Return the class of the largest logit of each pixel: `logits.argmax(1)`, in less time and memory.
+    """Return the class of the largest logit of each pixel: `logits.argmax(1)`, in less time.
 
     Args:
         logits: (B, K, H, W) float, at most 256 classes.
@@ -56,12 +55,8 @@ def most_likely(logits: Tensor) -> Tensor:
     Returns:
         (B, H, W) uint8.
     """
-    batch, _, height, width = logits.shape
-    classes = torch.empty(batch, height, width, dtype=torch.uint8, device=logits.device)
-    for images, rows in tiles(logits):
-        # On a CPU, max is faster than argmax if the values of a class lie side by side, and as fast otherwise.
-        classes[images, rows] = logits[images, :, rows].max(1).indices
-    return classes
+    # On a CPU, max is three times as fast as argmax if the values of a class lie side by side, else as fast.
+    return logits.max(1).indices.to(torch.uint8)
 
 
 def evaluate(
