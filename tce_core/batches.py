@@ -4,9 +4,7 @@ Threads are enough, because NumPy and torch release Python's global lock while t
 until it is on the model's device: four bytes per pixel are copied, and colours change there (`colours.py`).
 """
 
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +15,7 @@ from tce_core.data.crops import CropSettings, random_crop
 from tce_core.data.dataset import Split
 from tce_core.sampling import Draw
 from tce_core.seeding import Stream, numpy_generator
+from tce_core.threads import single_threaded_pool
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Batches:
 
     def __init__(self, split: Split, settings: CropSettings, seed: int, threads: int, *, pinned: bool = False) -> None:
         self.split, self.settings, self.seed, self.pinned = split, settings, seed, pinned
-        self.pool = _pool(threads)
+        self.pool = single_threaded_pool(threads, "crops")
 
     def start(self, draws: Sequence[Draw], step: int, first: int) -> PendingBatch:
         """Start to cut crops in the background.
@@ -92,20 +91,3 @@ class Batches:
     def close(self) -> None:
         """Stop the threads. Crops that have not started are dropped."""
         self.pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Start threads in which torch starts no threads of its own, or each would occupy all cores of the machine."""
-    limit = torch.get_num_threads()
-    started = threading.Barrier(threads + 1)
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="crops", initializer=_stay_single)
-    for _ in range(threads):
-        pool.submit(started.wait)
-    started.wait()
-    torch.set_num_threads(limit)  # each thread keeps its own number, but new threads begin with the latest
-    return pool
-
-
-def _stay_single() -> None:
-    torch.set_num_threads(1)
-    torch.get_num_threads()  # the first call in a thread fixes its number

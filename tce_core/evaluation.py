@@ -1,7 +1,6 @@
 """Prediction on whole images at their own size, and evaluation of a model on a split."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -13,6 +12,7 @@ from tce_core import distributed
 from tce_core.colours import normalise
 from tce_core.confusion import confusion_of_classes, count_labels, image_counts
 from tce_core.data.dataset import Split
+from tce_core.threads import single_threaded_pool
 
 STRIDE = 16
 """The sides of an image are padded to multiples of this for the model. The logits are cropped back."""
@@ -99,13 +99,14 @@ def _read_ahead(
     """Yield each batch with its images (B, 3, H, W) uint8 and labels (B, H, W) uint8, and read the next meanwhile."""
 
     def read(batch: list[int]) -> tuple[list[int], Tensor, Tensor]:
-        images = torch.from_numpy(np.stack([split.image(i) for i in batch]))
-        labels = torch.from_numpy(np.stack([split.mask(i) for i in batch]))
-        if device.type == "cuda":
-            images, labels = images.pin_memory(), labels.pin_memory()
+        shape, pinned = (len(batch), *map(int, split.sizes[batch[0]])), device.type == "cuda"
+        images = torch.empty((*shape, 3), dtype=torch.uint8, pin_memory=pinned)
+        labels = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        np.stack([split.image(i) for i in batch], out=images.numpy())
+        np.stack([split.mask(i) for i in batch], out=labels.numpy())
         return batch, images, labels
 
-    with ThreadPoolExecutor(1, thread_name_prefix="evaluation") as reader:
+    with single_threaded_pool(1, "evaluation") as reader:
         following = [reader.submit(read, batch) for batch in batches[:1]]
         for position in range(len(batches)):
             batch, images, labels = following.pop().result()

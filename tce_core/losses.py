@@ -23,7 +23,7 @@ from tce_core.config import TrialConfig
 from tce_core.distributed import gather_batch, global_mean, share_gradient
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
-from tce_core.pixel_losses import class_losses, pixel_losses
+from tce_core.pixel_losses import class_losses, pixel_losses, summed_loss
 from tce_core.tilt import tilted_mean
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +47,7 @@ class CrossEntropy:
     """MCCE, Eq. (1): the mean over valid pixels. It equals `F.cross_entropy(..., ignore_index=VOID)`."""
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return global_mean(pixel_losses(logits, labels).sum(), (labels != VOID).sum())
+        return global_mean(summed_loss(logits, labels), (labels != VOID).sum())
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-CPU_TILE = 2**20
+TILE = 2**20
 """Logits in one tile on a CPU: 4 MB of float32. Its memory is used again, and mostly stays in the cache. Smaller tiles
 are no faster on one thread, and several threads wait for each other after every operation on a tile."""
-
-GPU_TILE = 2**26
-"""Logits in one tile on a GPU: 256 MB of float32, enough to keep it busy."""
 
 
 def tiles(logits: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -18,10 +15,9 @@ def tiles(logits: Tensor) -> Iterator[tuple[slice, slice]]:
     Yields:
         The images and the rows of each tile: `logits[images, :, rows]`.
     """
-    size = GPU_TILE if logits.is_cuda else CPU_TILE
     images, classes, height, width = logits.shape
-    some_images = max(1, size // max(1, classes * height * width))
-    some_rows = height if some_images > 1 else max(1, size // max(1, classes * width))
+    some_images = max(1, TILE // max(1, classes * height * width))
+    some_rows = height if some_images > 1 else max(1, TILE // max(1, classes * width))
     for image in range(0, images, some_images):
         for row in range(0, height, some_rows):
             yield slice(image, image + some_images), slice(row, row + some_rows)

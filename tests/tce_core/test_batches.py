@@ -43,15 +43,3 @@ def test_a_crop_that_cannot_be_made_is_reported(batches, streets):
     assert streets.train.pixel_counts[0, absent] == 0
     with pytest.raises(ValueError, match=f"no pixel of class {absent}"):
         batches.start([Draw(0, absent)], step=0, first=0).wait()
-
-
-def test_crops_are_cut_by_one_thread_each(streets):
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    made = Batches(streets.train, CropSettings((32, 48)), seed=0, threads=3)
-    try:
-        assert {made.pool.submit(torch.get_num_threads).result() for _ in range(9)} == {1}
-        assert torch.get_num_threads() == 2
-    finally:
-        made.close()
-        torch.set_num_threads(before)

@@ -150,7 +150,7 @@ def test_a_label_that_is_no_class_is_found_in_the_counts_of_a_split():
         confusion_of_classes(counts.sum(0) + bad.sum(0))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_counts_the_same():
     prediction, labels = (ids.to(torch.uint8) for ids in maps(17, shape=(3, 24, 36)))
     on_gpu = count_labels(prediction.cuda(), labels.cuda(), K)

@@ -269,7 +269,7 @@ def test_tiles_do_not_matter(name, layout, monkeypatch):
     logits = logits.detach().contiguous(memory_format=layout)
     value, gradient = value_and_gradient(loss_of(name), logits, labels)
     monkeypatch.setattr("tce_core.pixel_losses.SMALL", 0)
-    monkeypatch.setattr("tce_core.tiles.CPU_TILE", 2 * K * 5)
+    monkeypatch.setattr("tce_core.tiles.TILE", 2 * K * 5)
     value_in_tiles, gradient_in_tiles = value_and_gradient(loss_of(name), logits, labels)
     torch.testing.assert_close(value_in_tiles, value, atol=0, rtol=1e-6)
     torch.testing.assert_close(gradient_in_tiles, gradient, atol=1e-7, rtol=1e-5)

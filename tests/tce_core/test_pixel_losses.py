@@ -19,7 +19,7 @@ seeds = st.integers(0, 10**6)
 def in_tiles(monkeypatch):
     """Compute in tiles of a few rows."""
     monkeypatch.setattr("tce_core.pixel_losses.SMALL", 0)
-    monkeypatch.setattr("tce_core.tiles.CPU_TILE", 3 * K * 6)
+    monkeypatch.setattr("tce_core.tiles.TILE", 3 * K * 6)
 
 
 def batch(seed=0, images=3, height=7, layout=torch.contiguous_format, dtype=torch.float32):
@@ -51,7 +51,7 @@ def test_the_loss_of_each_pixel_is_torch_s(layout, dtype, seed, rows):
     theirs, their_gradient = values_and_gradient(torch_losses, logits, labels, factors)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tce_core.pixel_losses.SMALL", 0)
-        patch.setattr("tce_core.tiles.CPU_TILE", rows * K * 6)
+        patch.setattr("tce_core.tiles.TILE", rows * K * 6)
         mine, my_gradient = values_and_gradient(pixel_losses, logits, labels, factors)
     assert mine.dtype == torch.float32
     assert my_gradient.dtype == dtype

@@ -14,7 +14,7 @@ sides = st.integers(1, 9)
 def test_every_row_of_every_image_is_in_one_tile(shape, size):
     logits = torch.zeros(shape)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tce_core.tiles.CPU_TILE", size)
+        patch.setattr("tce_core.tiles.TILE", size)
         parts = list(tiles(logits))
     for images, rows in parts:
         logits[images, :, rows] += 1
