@@ -24,6 +24,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in the grey value (ITU-R BT.601), as torchvision has them."""
+GREY = np.tile(LUMA, (3, 1))
+"""Maps a colour to its grey value, in all three channels."""
 
 
 def jitter(strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -39,31 +41,29 @@ def jitter(strength: float, rng: np.random.Generator) -> np.ndarray:
     """
     brightness, contrast, saturation = rng.uniform(1 - strength, 1 + strength, 3)
     turns = float(rng.uniform(-strength, strength)) / 40
-    one, grey = np.eye(3), np.tile(LUMA, (3, 1))
-    no_mean = np.zeros((3, 3))
-    changes = [
-        (brightness * one, no_mean),
-        (contrast * one, (1 - contrast) * grey),
-        (saturation * one + (1 - saturation) * grey, no_mean),
-        (hue_matrix(turns), no_mean),
-    ]
-    a, c = one, no_mean
-    for i in rng.permutation(len(changes)):
-        a, c = then(changes[i], a, c)
+    a, c = np.eye(3), np.zeros((3, 3))
+    for change in rng.permutation(4):
+        if change == 0:
+            a, c = brightness * a, brightness * c
+        elif change == 1:  # towards the mean grey value; the mean colour is now (a + c) m
+            a, c = contrast * a, contrast * c + (1 - contrast) * GREY @ (a + c)
+        else:
+            matrix = saturation_matrix(saturation) if change == 2 else hue_matrix(turns)
+            a, c = matrix @ a, matrix @ c
     return np.stack([a, c])
 
 
-def then(change: tuple[np.ndarray, np.ndarray], a: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compose: apply x -> P x + Q mean(x) to the colours a x + c m. Their mean is (a + c) m."""
-    p, q = change
-    return p @ a, p @ c + q @ (a + c)
+def saturation_matrix(factor: float) -> np.ndarray:
+    """Return the (3, 3) matrix that moves each colour away from (factor > 1) or towards its grey value."""
+    return factor * np.eye(3) + (1 - factor) * GREY
 
 
 def hue_matrix(turns: float) -> np.ndarray:
     """Return the (3, 3) rotation around the grey axis by `turns` of the colour circle (Rodrigues' formula)."""
-    angle = 2 * math.pi * turns
-    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)  # k x v for k = (1, 1, 1) / sqrt(3)
-    return math.cos(angle) * np.eye(3) + (1 - math.cos(angle)) / 3 + math.sin(angle) * cross
+    cosine, sine = math.cos(2 * math.pi * turns), math.sin(2 * math.pi * turns) / math.sqrt(3)
+    rest = (1 - cosine) / 3
+    same, less, more = cosine + rest, rest - sine, rest + sine
+    return np.array([[same, less, more], [more, same, less], [less, more, same]])
 
 
 def normalise(images: Tensor, colours: Tensor | None = None) -> Tensor:
