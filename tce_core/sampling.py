@@ -5,6 +5,7 @@ A sampler draws the *global* batch. All ranks draw the same batch, and each trai
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ class Shuffle:
 
     def __init__(self, num_images: int, batch_size: int, seed: int) -> None:
         self.num_images, self.batch_size, self.seed = num_images, batch_size, seed
+        self._order = lru_cache(maxsize=2)(self._shuffled)  # or each step would shuffle all images
 
     def draw(self, step: int) -> list[Draw]:
         """Return the global batch of a step; steps are counted from 0 over all epochs."""
@@ -40,7 +42,7 @@ class Shuffle:
         orders = {i // self.num_images: self._order(i // self.num_images) for i in positions}
         return [Draw(int(orders[i // self.num_images][i % self.num_images])) for i in positions]
 
-    def _order(self, data_pass: int) -> np.ndarray:
+    def _shuffled(self, data_pass: int) -> np.ndarray:
         return numpy_generator(self.seed, Stream.SHUFFLE, data_pass).permutation(self.num_images)
 
     def state_dict(self) -> State:
