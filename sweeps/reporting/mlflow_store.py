@@ -53,6 +53,8 @@ class Mirror:
         )
         self.experiment_tags = {} if found is None else dict(found.tags)
         self.next_drawing = 0.0  # on the monotonic clock; a drawing takes about 1 s, all at most 10% of the time
+        self.marked: set[int] = set()
+        """The trials that MLflow shows on the front or as recommended."""
         self.runs: dict[int, Shown] = {}
         for run in self._find(view.identity):
             trial = run.data.tags.get("trial")
@@ -60,19 +62,23 @@ class Mirror:
                 shown = Shown(run.info.run_id, run.info.status, run.data.tags, set(run.data.params), self._marks(run))
                 self.runs.setdefault(SWEEP if trial is None else int(trial), shown)
 
-    def show(self, view: SweepView, status: str | None, best_path: Path | None) -> None:
+    def show(self, view: SweepView, status: str | None, best_path: Path | None, ended: int | None = None) -> None:
         """Write everything that differs: all runs, their status and the files.
 
         Args:
             view: the state to show.
             status: of the sweep's run. None: as in the record, but an interrupted sweep keeps its status in MLflow.
             best_path: the exported configuration; uploaded if the file exists.
+            ended: the only trial that has ended since the last call. Then only its run and those of the trials that
+                are or were on the front can differ, and the others are not compared. None: any run may differ.
         """
         sweep = view.sweep()
         self._write(SWEEP, sweep)
         self._share(view)
-        for number in range(len(view.trials)):
+        marked = view.front | ({view.choice.trial.number} if view.choice is not None else set())
+        for number in range(len(view.trials)) if ended is None else sorted(marked | self.marked | {ended}):
             self.show_trial(view, number)
+        self.marked = marked
         before = self.runs[SWEEP].status
         interrupted = sweep.status not in ENDED and before in ENDED
         self._set_status(SWEEP, status or (before if interrupted else sweep.status), sweep.ended)

@@ -15,7 +15,7 @@ from sweeps.reporting.terminal import spent
 from sweeps.storage.objectives import MEASURES
 from sweeps.storage.plan import EXTENDABLE
 from sweeps.storage.trial import TrialRecord
-from sweeps.strategy.outcome import Outcome, ended_at
+from sweeps.strategy.outcome import Outcome
 from tce_core.fairness import FairnessReport, class_table
 from tce_core.results import EpochResult
 
@@ -70,9 +70,7 @@ class SweepView:
         self.front = {trial.number for trial in outcome.front()}
         self.choice = outcome.choose()
         # Read the times last: the sweep goes on meanwhile, and every trial found above needs a time.
-        frozen = self.record.study.get_trials(deepcopy=False)
-        self.started = [_milliseconds(trial.datetime_start) or 0 for trial in frozen]
-        self.ended = [_milliseconds(trial.datetime_complete) for trial in frozen]
+        self.frozen = frozen = self.record.study.get_trials(deepcopy=False)
         # The start time distinguishes sweeps of the same name in different records.
         begun = frozen[0].datetime_start.isoformat() if frozen and frozen[0].datetime_start else ""
         self.identity = {"sweep": self.plan.name, "begun": begun}
@@ -101,8 +99,8 @@ class SweepView:
         return RunView(
             name=f"{number:03d} {trial.label}",
             status=STATUS.get(trial.state, "RUNNING"),
-            started=self.started[number],
-            ended=self.ended[number],
+            started=self._started(number),
+            ended=self._ended(number),
             tags=tags,
             params={key: _text(value) for key, value in trial.config.items()},
             steps=self._epochs(trial),
@@ -116,7 +114,8 @@ class SweepView:
         plan = asdict(self.plan)
         del plan["space"], plan["versions"]
         limits = {name: plan.pop(name) for name in EXTENDABLE}
-        ends = [end for end in self.ended if end is not None]
+        numbers = range(len(self.frozen))
+        ends = [end for end in map(self._ended, numbers) if end is not None]
         tags = {**self.identity, "role": "sweep", "fingerprint": self.plan.fingerprint}
         # MLflow never changes a parameter, but a sweep may be extended: so its limits are tags.
         tags |= {name: _text(value) for name, value in limits.items() if value is not None}
@@ -127,19 +126,25 @@ class SweepView:
         return RunView(
             name=self.plan.name,
             status="FINISHED" if self.record.finished else "RUNNING",
-            started=min(self.started),
+            started=min(map(self._started, numbers)),
             ended=max(ends, default=None),
             tags=tags,
             params={key: _text(value) for key, value in plan.items()},
             steps=self._progress(),
         )
 
+    def _started(self, number: int) -> int:
+        return _milliseconds(self.frozen[number].datetime_start) or 0
+
+    def _ended(self, number: int) -> int | None:
+        return _milliseconds(self.frozen[number].datetime_complete)
+
     def _epochs(self, trial: TrialRecord) -> list[Step]:
         """Return one step per epoch.
 
         The times are the start of the trial plus the seconds spent, so that they are the same in every snapshot.
         """
-        steps, time = [], float(self.started[trial.number])
+        steps, time = [], float(self._started(trial.number))
         for result in trial.results:
             time += 1000 * (result.train_seconds + result.evaluation_seconds)
             steps.append(Step(result.epoch, int(time), _metrics(result, self.class_keys)))
@@ -154,8 +159,8 @@ class SweepView:
         trials, volumes = self.history
         steps, time = [], 0
         for i, (trial, volume) in enumerate(zip(trials, volumes, strict=True), start=1):
-            time = max(time, self.ended[trial.number] or 0)  # keeps the times rising if a clock was set back
-            steps.append(Step(i, time, {"hypervolume": volume, "epochs_spent": float(ended_at(trial))}))
+            time = max(time, self._ended(trial.number) or 0)  # keeps the times rising if a clock was set back
+            steps.append(Step(i, time, {"hypervolume": volume, "epochs_spent": float(trial.ended_at)}))
         if not steps:
             return []
         if self.choice is not None:

@@ -53,7 +53,7 @@ class Tracking:
         self._show(number)
 
     def on_trial_end(self, number: int) -> None:
-        self._show()
+        self._show(number, ended=True)
 
     def sweep_ended(self, status: str) -> None:
         """Show that the sweep ended: `status` is FINISHED or KILLED."""
@@ -65,8 +65,11 @@ class Tracking:
         self.mirror, self.next_attempt = None, 0.0
         return self._show()
 
-    def _show(self, number: int | None = None) -> bool:
-        """Bring the run of one trial up to date; without a number, or after an outage, all runs."""
+    def _show(self, number: int | None = None, ended: bool = False) -> bool:
+        """Bring the run of one trial up to date; if it has ended, also what its end changes elsewhere.
+
+        Without a number, or after an outage, bring all runs up to date.
+        """
         began = time.monotonic()
         if began < self.next_attempt:
             return False
@@ -75,8 +78,8 @@ class Tracking:
             if not view.empty:
                 if self.mirror is None:
                     self.mirror, number = Mirror(view, self.uri, self.experiment), None
-                if number is None:
-                    self.mirror.show(view, self.status, self.best_path)
+                if number is None or ended:
+                    self.mirror.show(view, self.status, self.best_path, number)
                     self.pages = self.mirror.pages()
                 else:
                     self.mirror.show_trial(view, number)

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
+from sweeps.storage.ledger import Ledger
 from sweeps.storage.optuna_store import Store, existing_store
 from sweeps.storage.plan import Plan
 from sweeps.storage.trial import Ended, Role, Spent, TrialRecord, trial_record
@@ -31,10 +32,11 @@ class NotBegun(UserError):
     """A study without a plan and without trials: its sweep was killed while it began."""
 
 
-class Record:
+class Record(Ledger):
     """Reads and writes the study of one sweep. It caches all trials: only this object writes them in its process."""
 
     def __init__(self, store: Store, study: optuna.Study) -> None:
+        super().__init__()
         self.store, self.study = store, study
         attrs = study.user_attrs
         self.plan = Plan.from_json(attrs["plan"])
@@ -45,15 +47,8 @@ class Record:
         self.finished: bool = attrs.get("finished", False)
         """Whether the sweep came to its end. An interrupted sweep did not."""
         self._study_id = store.backend.get_study_id_from_name(study.study_name)
-        self._trials: dict[int, TrialRecord] = {}
-        self._roles: dict[Role, list[int]] = {"baseline": [], "search": [], "confirm": []}
-        self._retried: set[int] = set()
-        self.running: set[int] = set()
-        """Numbers of the trials that have begun and not ended."""
         for frozen in study.get_trials(deepcopy=False):
-            self._keep(trial_record(frozen))
-        self.epochs = sum(trial.epoch for trial in self._trials.values())
-        """Epochs of all trials together."""
+            self.keep(trial_record(frozen))
 
     @classmethod
     def create(cls, storage: str, plan: Plan) -> "Record":
@@ -141,27 +136,6 @@ class Record:
         self._set_study_attr("plan", asdict(plan))
         self.finished, self.search_stopped, self.plan = False, None, plan
 
-    def trials(self, *roles: Role) -> list[TrialRecord]:
-        """The trials of these roles (default: all) in the order of their numbers."""
-        numbers = sorted(number for role in roles or self._roles for number in self._roles[role])
-        return [self._trials[number] for number in numbers]
-
-    def current(self, *roles: Role) -> list[TrialRecord]:
-        """As `trials`, without the failed trials that were retried: one searched trial per proposal."""
-        return [trial for trial in self.trials(*roles) if trial.number not in self._retried]
-
-    @property
-    def proposals(self) -> int:
-        """How many configurations have been proposed: the length of `current("search")`."""
-        return len(self._roles["search"]) - len(self._retried.intersection(self._roles["search"]))
-
-    def failures(self) -> list[TrialRecord]:
-        """The failed trials that were not retried."""
-        return [trial for trial in self.current() if trial.failed]
-
-    def __getitem__(self, number: int) -> TrialRecord:
-        return self._trials[number]
-
     def begin(
         self,
         role: Role,
@@ -197,7 +171,7 @@ class Record:
                 raise self._run_by_another()
 
         self.store.call(create)
-        return self._keep(replace(trial_record(trial), number=number))
+        return self.keep(replace(trial_record(trial), number=number))
 
     def retry(self, failed: TrialRecord) -> TrialRecord:
         """Begin a failed trial again, as a new trial with the same configuration."""
@@ -212,16 +186,15 @@ class Record:
 
         It is idempotent: an epoch that is repeated after a crash keeps the time of its first end.
         """
-        trial, before = self._trials[number], result.epoch - 1
+        trial, before = self[number], result.epoch - 1
         spent = trial.spent[before] if trial.epoch > before else Spent(self.epochs + 1, seconds)
         self._set_attr(number, f"epoch:{result.epoch:04d}", {"result": result.as_dict(), "spent": asdict(spent)})
         results, moments = (*trial.results[:before], result), (*trial.spent[:before], spent)
-        self._trials[number] = replace(trial, results=results, spent=moments)
-        self.epochs += self._trials[number].epoch - trial.epoch
+        self.keep(replace(trial, results=results, spent=moments))
 
     def end(self, number: int, state: TrialState, reason: str | None, seconds: float) -> None:
         """Record the end of a trial (COMPLETE, PRUNED or FAIL), why, and the running time of the sweep in seconds."""
-        trial, ended = self._trials[number], Ended(self.epochs, seconds, reason)
+        trial, ended = self[number], Ended(self.epochs, seconds, reason)
         values = self.plan.objectives.values(trial.last.report) if state == TrialState.COMPLETE else None
         self._set_attr(number, "ended", asdict(ended))
 
@@ -230,7 +203,7 @@ class Record:
                 self.store.backend.set_trial_state_values(self._trial_id(number), state, values)
 
         self.store.call(set_state)
-        self._keep(replace(trial, state=state, values=values, ended=ended))
+        self.keep(replace(trial, state=state, values=values, ended=ended))
 
     def _trial_id(self, number: int) -> int:
         return self.store.backend.get_trial_id_from_study_id_trial_number(self._study_id, number)
@@ -249,12 +222,3 @@ class Record:
             f"another process runs sweep '{self.plan.name}' in {self.store.url}; "
             "end one of them, then continue with --resume"
         )
-
-    def _keep(self, trial: TrialRecord) -> TrialRecord:
-        known = trial.number in self._trials
-        self._trials[trial.number] = trial  # before the roles: MLflow's thread looks up here what it finds by role
-        if not known:
-            self._roles[trial.role].append(trial.number)
-            self._retried |= set() if trial.retries is None else {trial.retries}
-        (self.running.discard if trial.state.is_finished() else self.running.add)(trial.number)
-        return trial

@@ -84,6 +84,11 @@ class TrialRecord:
         return int(self.config["epochs"]) - self.epoch
 
     @property
+    def ended_at(self) -> int:
+        """Epochs that the whole sweep had spent when the trial ended; 0 for a trial that has not ended."""
+        return self.ended.epochs if self.ended is not None else 0
+
+    @property
     def reason(self) -> str | None:
         return self.ended.reason if self.ended is not None else None
 

@@ -4,12 +4,10 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
-from sweeps.strategy.outcome import Outcome, ended_at
+from sweeps.strategy.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class Budget:
         self.seconds_before = max((event.seconds for event in events), default=0.0)
         # A monotonic clock: neither interruptions nor a changed wall clock count.
         self.started = time.monotonic()
+        self._first_end: float | None = None
+        """When the first epoch ended, once there are two; no later epoch changes it."""
 
     @property
     def seconds(self) -> float:
@@ -60,8 +60,9 @@ class Budget:
         """
         if self.record.epochs < 2:
             return 0.0
-        first = min(trial.spent[0].seconds for trial in self.record.trials() if trial.spent)
-        return (self.seconds - first) / (self.record.epochs - 1)
+        if self._first_end is None:
+            self._first_end = min(trial.spent[0].seconds for trial in self.record.trials() if trial.spent)
+        return (self.seconds - self._first_end) / (self.record.epochs - 1)
 
     def idle_epochs(self) -> int | None:
         """Search epochs since the front last grew, if they exceed the patience; None if the search may continue.
@@ -72,17 +73,13 @@ class Budget:
         baselines = [trial for trial in self.record.trials("baseline") if trial.retries is None]
         if patience is None or not all(trial.state.is_finished() for trial in baselines):
             return None
-        if not self.outcome.candidates():
+        if not self.record.candidates:
             return None
-        since = max([self.last_growth(), *map(ended_at, baselines)])
+        since = max([self.outcome.last_growth(), *(trial.ended_at for trial in baselines)])
+        if self.record.epochs - since < patience:  # not even if all of them were epochs of the search
+            return None
         idle = sum(_epochs_after(trial, since) for trial in self.record.trials("search"))
         return idle if idle >= patience else None
-
-    def last_growth(self) -> int:
-        """Epochs that the sweep had spent when its front last grew; 0 if there is no front."""
-        trials, volumes = self.outcome.history(margin=1.0)
-        grown = np.flatnonzero(np.diff([0.0, *volumes]) > 0)
-        return ended_at(trials[grown[-1]]) if grown.size else 0
 
 
 def _epochs_after(trial: TrialRecord, moment: int) -> int:

@@ -1,15 +1,14 @@
 """The results of a sweep: its Pareto front, the growth of the front and the trial to recommend."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
-import numpy.typing as npt
 
 from sweeps.storage.objectives import Objectives
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
-from sweeps.strategy.pareto import hypervolume_history, non_dominated, recommend
+from sweeps.strategy.pareto import GrowingFront, recommend
 
 
 @dataclass(frozen=True)
@@ -24,48 +23,43 @@ class Choice:
 
 
 class Outcome:
-    """Computes the results from the record anew at each call.
+    """Computes the results from the record. Each call takes in the trials that ended since the last one.
 
     `objectives` may differ from the objectives of the search.
     """
 
     def __init__(self, record: Record, objectives: Objectives) -> None:
         self.record, self.objectives = record, objectives
+        self._growth = Growth(objectives)
 
     def candidates(self) -> list[TrialRecord]:
         """Return the baselines and searched trials that trained for their full budget."""
-        return [trial for trial in self.record.trials("baseline", "search") if trial.complete]
+        return sorted(self.record.candidates, key=attrgetter("number"))
 
     def front(self) -> list[TrialRecord]:
         """Return the non-dominated candidates, in order of rising mIoU."""
-        trials = self.candidates()
-        if not trials:
-            return []
-        values = self._values(trials)
-        mask = non_dominated(values, self.objectives.maximize)
-        return sorted(
-            (t for t, on in zip(trials, mask, strict=True) if on), key=lambda t: self.objectives.values(t.last.report)
-        )
+        growth = self._grown()
+        on_front = sorted((growth.values[place], growth.trials[place].number) for place in growth.front.places)
+        return [self.record[number] for _, number in on_front]
 
-    def history(self, margin: float = 0.0) -> tuple[list[TrialRecord], list[float]]:
+    def history(self) -> tuple[list[TrialRecord], list[float]]:
         """Return how the front grew.
 
         Candidates are ordered by the epochs that the sweep had spent when they ended, which does not depend on clocks.
-
-        Args:
-            margin: hypervolume is measured from the worst possible values (0, or 1 for a measure to minimise), moved
-                outward by this margin. With a margin, a trial that is best in one objective counts even if it is at
-                the worst value of the other.
+        Hypervolume is measured from the worst possible values: 0, or 1 for a measure to minimise.
 
         Returns:
             The candidates in the order in which they ended, and the hypervolume after each of them.
         """
-        trials = sorted(self.candidates(), key=lambda trial: (ended_at(trial), trial.number))
-        if not trials:
-            return [], []
-        reference = np.array([-margin if up else 1.0 + margin for up in self.objectives.maximize])
-        volumes = hypervolume_history(self._values(trials), reference, self.objectives.maximize)
-        return trials, volumes.tolist()
+        growth = self._grown()
+        return list(growth.trials), list(growth.volumes)
+
+    def last_growth(self) -> int:
+        """Return the epochs that the sweep had spent when its front last grew; 0 if there is no front.
+
+        A trial that is best in one objective counts even if it is at the worst value of the other.
+        """
+        return self._grown().last
 
     def reference(self) -> TrialRecord | None:
         """Return the first baseline of the space, the reference for gains and costs; None until it has completed."""
@@ -81,25 +75,51 @@ class Outcome:
         Returns:
             The choice; None if no candidate qualifies.
         """
-        trials, objectives = self.candidates(), self.objectives
-        if not trials:
+        growth, objectives = self._grown(), self.objectives
+        if not growth.trials:
             return None
-        reports = [trial.last.report for trial in trials]
-        lead = np.array([objectives.lead.value(report) for report in reports])
-        guard = np.array([objectives.guard.value(report) for report in reports])
+        order = np.argsort([trial.number for trial in growth.trials])  # a tie goes to the earlier trial
+        columns = dict(zip(objectives.pair, np.array(growth.values)[order].T, strict=True))
+        lead, guard = columns[objectives.lead], columns[objectives.guard]
         baseline = self.reference()
         floor = None if baseline is None else objectives.guard.value(baseline.last.report) - objectives.allowance
         best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
-        return None if best is None else Choice(trials[best], baseline, floor)
+        return None if best is None else Choice(growth.trials[order[best]], baseline, floor)
 
     def repetitions(self, trial: TrialRecord) -> list[TrialRecord]:
         """Return the completed confirmation runs of a trial: same configuration, seeds that the choice did not use."""
         return [run for run in self.record.trials("confirm") if run.repeats == trial.number and run.complete]
 
-    def _values(self, trials: Sequence[TrialRecord]) -> npt.NDArray[np.float64]:
-        return np.array([self.objectives.values(trial.last.report) for trial in trials])
+    def _grown(self) -> "Growth":
+        """The growth of the front up to now."""
+        candidates, growth = self.record.candidates, self._growth
+        seen = len(growth.trials)
+        if seen and candidates[seen - 1].number != growth.trials[-1].number:
+            # A trial ended as early as one that is already taken in, and precedes it: begin anew.
+            self._growth = growth = Growth(self.objectives)
+            seen = 0
+        for trial in candidates[seen:]:
+            growth.add(trial)
+        return growth
 
 
-def ended_at(trial: TrialRecord) -> int:
-    """Return the epochs that the whole sweep had spent when the trial ended; 0 for a trial that has not ended."""
-    return trial.ended.epochs if trial.ended is not None else 0
+class Growth:
+    """How the front grew: candidates in the order in which they ended."""
+
+    def __init__(self, objectives: Objectives) -> None:
+        self.objectives = objectives
+        self.front = GrowingFront([0.0 if up else 1.0 for up in objectives.maximize], objectives.maximize)
+        self.trials: list[TrialRecord] = []
+        self.values: list[tuple[float, float]] = []
+        self.volumes: list[float] = []
+        self.last = 0
+        """Epochs that the sweep had spent when the front last grew."""
+
+    def add(self, trial: TrialRecord) -> None:
+        """Take in the next candidate."""
+        values = self.objectives.values(trial.last.report)
+        if self.front.add(values):
+            self.last = trial.ended_at
+        self.trials.append(trial)
+        self.values.append(values)
+        self.volumes.append(self.front.volume)

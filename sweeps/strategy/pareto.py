@@ -60,12 +60,42 @@ def hypervolume(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Seque
 def hypervolume_history(values: npt.ArrayLike, reference: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> Floats:
     """Return the hypervolume of the first 1, 2, …, n rows: (n,) float64, never falling. See `hypervolume`."""
     points, _ = _rows(values)
-    front, volumes = points[:0], []
-    for row in points:  # only the front so far is kept, so that the cost does not grow with the square of n
-        front = np.vstack([front, row])
-        front = front[non_dominated(front, maximize)]
-        volumes.append(hypervolume(front, reference, maximize))
+    front, volumes = GrowingFront(reference, maximize), []
+    for row in points:
+        front.add(row)
+        volumes.append(front.volume)
     return np.array(volumes, dtype=np.float64)
+
+
+class GrowingFront:
+    """The front of points that arrive one by one. A new point is compared with the front alone, not with all points.
+
+    Attributes:
+        places: which of the points are on the front: the first point that was added has place 0.
+        volume: hypervolume of the front.
+    """
+
+    def __init__(self, reference: npt.ArrayLike, maximize: Sequence[bool] = BOTH_UP) -> None:
+        """`reference`: (2,) as in `hypervolume`."""
+        self.reference, self.maximize = reference, maximize
+        self.places: list[int] = []
+        self.volume = hypervolume([], reference, maximize)
+        self._added = 0
+        self._points = np.empty((0, 2))
+
+    def add(self, point: npt.ArrayLike) -> bool:
+        """Add one point (2,), and return whether the front grew: no earlier point is equal or dominates it."""
+        new = np.asarray(point, dtype=np.float64)
+        repeated = bool((self._points == new).all(axis=1).any())
+        points, places = np.vstack([self._points, new]), [*self.places, self._added]
+        self._added += 1
+        on_front = non_dominated(points, self.maximize)
+        if not on_front[-1]:
+            return False
+        self._points = points[on_front]
+        self.places = [place for place, on in zip(places, on_front, strict=True) if on]
+        self.volume = hypervolume(self._points, self.reference, self.maximize)
+        return not repeated
 
 
 def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lead_maximize: bool = True) -> int | None:

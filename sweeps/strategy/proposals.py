@@ -2,11 +2,11 @@
 
 The sampler sees an in-memory copy of the searched trials only: baselines and confirmation runs lie outside the space.
 The copy and the sampler are made anew for each proposal, and the seed is (sweep seed, place), because a sampler may
-keep notes that a restart loses (NSGA-II does). So a resumed sweep proposes what an unbroken one does.
+keep notes that a restart loses (NSGA-II does). So a resumed sweep proposes what an unbroken one does, if the results
+come in the same order and no proposal was made ahead (`ahead.py`).
 """
 
 import logging
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,17 +22,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search_spaces.dimensions import Choices, Range
 from search_spaces.space import Space
+from sweeps.strategy.tried import CLOSE, Tried
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 # When a fit of the GP fails, Optuna falls back to defaults; the user can do nothing about it.
 logging.getLogger("optuna._gp.gp").setLevel(logging.ERROR)
 
 SHOWN = 200
-"""How many trials a sampler sees: with more, the best and the latest ones. It bounds the time of a proposal."""
+"""How many ended trials a sampler sees: of more, the best and the latest ones. It bounds the time of a proposal."""
+GP_SERVES = 24
+"""With more running trials than this, a GP takes turns with TPE, which proposes in a tenth of the time."""
 DRAWS = 300
 """How many random configurations are drawn to find an untried one."""
-CLOSE = 0.005
-"""Two configurations count as the same if they differ by less than this share of the range in every dimension."""
 
 
 @dataclass(frozen=True)
@@ -76,90 +77,82 @@ class Proposer:
         self.space, self.sampler, self.seed, self.maximize = space, sampler, seed, tuple(maximize)
         self.first = enqueued(space, sampler, first)
         self.distributions = {name: distribution_of(dimension) for name, dimension in space.space.items()}
+        self.tried = Tried(self.distributions)
 
     def next(self, earlier: Sequence[Observation]) -> Proposal | None:
-        """The next configuration, given all `earlier` proposals in order; None if all have been tried."""
+        """The next configuration, given all `earlier` proposals in order; None if all have been tried.
+
+        From one call to the next, proposals are only appended to `earlier`; what is observed of them may change.
+        """
         place = len(earlier)
+        for one in earlier[self.tried.count :]:
+            self.tried.add(one.params)
         if self.sampler == "grid" and place >= len(self.first):
             return None
+        sampler = self._turn(earlier)
         seed = int(np.random.SeedSequence([self.seed, place]).generate_state(1)[0])
         study = optuna.create_study(
             directions=[StudyDirection.MAXIMIZE if up else StudyDirection.MINIMIZE for up in self.maximize],
-            sampler=make_sampler(self.sampler, seed, len(self.distributions)),
+            sampler=make_sampler(sampler, seed, len(self.distributions)),
         )
         if place < len(self.first):
             study.enqueue_trial(dict(self.first[place]))
-        elif self.sampler not in ("random", "grid"):  # these two look at no results
-            study.add_trials([self._frozen(one) for one in self._shown(earlier)])
-        params = self._suggested(study.ask())
-        tried = [one.params for one in earlier]
-        if place >= len(self.first) and self._distance(params, tried) < CLOSE:
+        elif sampler not in ("random", "grid"):  # these two look at no results
+            study.add_trials([self._frozen(one, sampler) for one in self._shown(earlier)])
+        params = self._suggested(study.ask(), sampler)
+        if place >= len(self.first) and self.tried.distance(params) < CLOSE:
             # A GP repeats a corner of the space once it is the best, or varies a setting that does not matter.
-            other = self._untried(tried, seed + 1)  # the same seed might draw the same again
+            other = self._untried(seed + 1)  # the same seed might draw the same again
             if other is None:
                 return None
             params = other
-        attrs = study.get_trials(deepcopy=False)[-1].system_attrs if self.sampler == "nsga2" else {}
+        attrs = study.get_trials(deepcopy=False)[-1].system_attrs if sampler == "nsga2" else {}
         return Proposal(params, {name: self.distributions[name] for name in params}, dict(attrs))
 
-    def _untried(self, tried: Sequence[Mapping[str, Any]], seed: int) -> dict[str, Any] | None:
+    def _turn(self, earlier: Sequence[Observation]) -> str:
+        """The sampler of this proposal. It depends on `earlier` alone, not on clocks."""
+        running = sum(one.values is None and not one.failed for one in earlier)
+        turns = -(-running // GP_SERVES)  # 3 for 49 to 72 running trials
+        return "tpe" if self.sampler == "gp" and turns > 1 and len(earlier) % turns else self.sampler
+
+    def _untried(self, seed: int) -> dict[str, Any] | None:
         """A random configuration that is close to none of the tried ones, or as far as possible; None if all are."""
         study = optuna.create_study(sampler=RandomSampler(seed))
         best, farthest = None, 0.0
         for _ in range(DRAWS):
-            params = self._suggested(study.ask())
-            distance = self._distance(params, tried)
+            params = self._suggested(study.ask(), "random")
+            distance = self.tried.distance(params)
             if distance >= CLOSE:
                 return params
             if distance > farthest:
                 best, farthest = params, distance
         return best
 
-    def _distance(self, params: Mapping[str, Any], tried: Sequence[Mapping[str, Any]]) -> float:
-        """The smallest distance to a tried configuration, in the largest coordinate of the unit cube.
-
-        Configurations with different choices are infinitely far apart.
-        """
-
-        def distance(other: Mapping[str, Any]) -> float:
-            if params.keys() != other.keys():
-                return math.inf
-            apart = [0.0]
-            for name, value in params.items():
-                distribution = self.distributions[name]
-                if isinstance(distribution, FloatDistribution):
-                    apart.append(abs(position(distribution, value) - position(distribution, other[name])))
-                elif value != other[name]:
-                    return math.inf
-            return max(apart)
-
-        return min(map(distance, tried), default=math.inf)
-
-    def _suggested(self, trial: optuna.Trial) -> dict[str, Any]:
+    def _suggested(self, trial: optuna.Trial, sampler: str) -> dict[str, Any]:
         """A value for each active dimension. The GP knows no conditions, so it is asked for the others, too."""
         params: dict[str, Any] = {}
         for name, dimension in self.space.space.items():
             active = dimension.active(params)
-            if active or self.sampler == "gp":
+            if active or sampler == "gp":
                 value = suggest(trial, name, self.distributions[name])
             if active:
                 params[name] = value
         return params
 
     def _shown(self, earlier: Sequence[Observation]) -> list[Observation]:
-        """All observations, or the best and the latest, in order. NSGA-II needs its ancestors, and is fast."""
-        if len(earlier) <= SHOWN or self.sampler == "nsga2":
+        """All observations; of more than `SHOWN` measured ones, the best and the latest. They stay in order."""
+        ended = [i for i, one in enumerate(earlier) if one.values is not None]
+        if len(ended) <= SHOWN or self.sampler == "nsga2":  # NSGA-II needs all its ancestors, and is fast
             return list(earlier)
-        measured = [i for i, one in enumerate(earlier) if one.values is not None]
-        values = np.array([earlier[i].values for i in measured]).reshape(-1, 2)
-        ranks = moocore.pareto_rank(values, maximise=list(self.maximize)) if measured else np.array([])
-        best = {measured[i] for i in np.argsort(ranks, kind="stable")[: SHOWN // 2]}
-        latest = [i for i in range(len(earlier)) if i not in best][len(best) - SHOWN :]
-        return [earlier[i] for i in sorted({*best, *latest})]
+        running = [i for i, one in enumerate(earlier) if one.values is None and not one.failed]
+        ranks = moocore.pareto_rank([earlier[i].values for i in ended], maximise=list(self.maximize))
+        best = {ended[i] for i in np.argsort(ranks, kind="stable")[: SHOWN // 2]}
+        ended = [*best, *[i for i in ended if i not in best][len(best) - SHOWN :]]
+        return [earlier[i] for i in sorted([*running, *ended])]
 
-    def _frozen(self, one: Observation) -> FrozenTrial:
+    def _frozen(self, one: Observation, sampler: str) -> FrozenTrial:
         params = dict(one.params)
-        if self.sampler == "gp":  # it looks only at dimensions that all trials have: inactive ones get a fixed value
+        if sampler == "gp":  # it looks only at dimensions that all trials have: inactive ones get a fixed value
             params = {name: params.get(name, middle(dist)) for name, dist in self.distributions.items()}
         ended = TrialState.COMPLETE if one.values is not None else TrialState.RUNNING
         return create_trial(
@@ -190,14 +183,6 @@ def distribution_of(dimension: Range | Choices) -> FloatDistribution | Categoric
     if isinstance(dimension, Range):
         return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
     return CategoricalDistribution(dimension.choices)
-
-
-def position(distribution: FloatDistribution, value: float) -> float:
-    """Where a value lies in its range, 0 (low) to 1 (high), on the scale of the range."""
-    low, high = distribution.low, distribution.high
-    if distribution.log:
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
 
 
 def middle(distribution: FloatDistribution | CategoricalDistribution) -> Any:

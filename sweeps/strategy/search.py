@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from search_spaces.space import Space, parse_space
 from sweeps.storage.record import Record
 from sweeps.storage.trial import Role, TrialRecord
+from sweeps.strategy.ahead import ProposalsAhead
 from sweeps.strategy.budget import Budget, Limit
 from sweeps.strategy.observations import Observations
 from sweeps.strategy.outcome import Outcome
@@ -37,6 +38,7 @@ class Search:
         self.proposer = Proposer(
             self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, self.plan.warm_start
         )
+        self.ahead = ProposalsAhead(self.proposer, lambda: self.observations.all())
         self.stop_requested = False
         self.unfinished = [record[number] for number in sorted(record.running)]
         """Trials of an interrupted sweep that are still to be handed out again."""
@@ -102,11 +104,11 @@ class Search:
 
         Until a trial has ended, every trial counts at full length.
         """
-        searched = self.record.trials("search")
-        ended = [trial for trial in searched if trial.state.is_finished()]
-        each = sum(trial.epoch for trial in ended) / len(ended) if ended else self.full_budget
-        begun = sum(trial.epoch for trial in searched)
-        planned = len(searched) if self.record.search_stopped is not None else self.plan.trials
+        trials, begun = self.record.begun("search")
+        running = self._running("search")
+        ended = trials - len(running)
+        each = (begun - sum(trial.epoch for trial in running)) / ended if ended else self.full_budget
+        planned = trials if self.record.search_stopped is not None else self.plan.trials
         others = (len(self.space.baselines) + self.plan.confirmation_runs) * self.full_budget
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
@@ -128,18 +130,15 @@ class Search:
     def _next_proposal(self) -> TrialRecord | None:
         if self._search_complete() or self._limit_to_another_trial() is not None:
             return None
-        proposal = self.proposer.next(self.observations.all())
+        proposal = self.ahead.take()
         if proposal is None:
             self.record.stop_search("every configuration of the space has been tried")
             return None
-        return self.record.begin(
-            "search",
-            proposal.label,
-            self._config(proposal.params),
-            proposal.params,
-            proposal.distributions,
-            proposal.system_attrs,
-        )
+        config = self._config(proposal.params)
+        given = proposal.params, proposal.distributions, proposal.system_attrs
+        trial = self.record.begin("search", proposal.label, config, *given)
+        self.ahead.prepare(len(self.record.running))
+        return trial
 
     def _next_confirmation(self) -> TrialRecord | None:
         due = self._confirmation_due()

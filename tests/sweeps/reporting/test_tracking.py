@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 
 from sweeps import tracking
+from sweeps.reporting.mlflow_store import Mirror
 from sweeps.reporting.mlflow_view import metric_keys
 from sweeps.reporting.tracking import Tracking
 from sweeps.storage.record import Record
@@ -12,7 +13,7 @@ from sweeps.strategy.outcome import Outcome
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
 from tce_core.results import EpochResult
-from tests.sweeps.shown import COMPLETE, NAMES, Sweep, content, history, parent, plan, rows, runs
+from tests.sweeps.shown import COMPLETE, EPOCHS, NAMES, Sweep, content, history, numbers, parent, plan, rows, runs
 
 
 def test_writing_again_changes_nothing(uri, storage):
@@ -66,6 +67,26 @@ def test_a_resumed_sweep_continues_in_the_same_runs(uri, storage):
     assert run.info.status == "FINISHED"
     assert run.info.end_time >= run.info.start_time
     assert [step for step, _, _ in history(uri, run, "iou/rider")] == [1, 2, 3]
+
+
+def test_the_end_of_a_trial_compares_only_the_runs_that_it_can_change(uri, storage, monkeypatch):
+    """Those of the front before and after, and its own: else the time would grow with the number of trials."""
+    compared, show_trial = [], Mirror.show_trial
+
+    def noted(mirror, view, number):
+        compared.append(number)
+        show_trial(mirror, view, number)
+
+    sweep = Sweep(storage)
+    sweep.listener = sweep.tracking(uri)
+    for miou in (0.50, 0.40, 0.41, 0.42, 0.55):
+        number = sweep.begin("search", f"t={miou}", {"loss": "class_tilt", "t": miou})
+        sweep.train(number, miou, 0.1, epochs=[EPOCHS])
+        if number == 4:
+            monkeypatch.setattr(Mirror, "show_trial", noted)
+        sweep.end(number)
+    assert compared == [0, 4]  # trial 4 takes the place of trial 0 on the front
+    assert numbers(uri, "tags.pareto = 'true'") == [4]
 
 
 def test_two_sweeps_of_one_name_stay_apart(uri, storage, tmp_path):

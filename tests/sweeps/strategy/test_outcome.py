@@ -1,5 +1,7 @@
 """`sweeps.strategy.outcome` on a real record: the front, its growth and the recommended trial."""
 
+import random
+
 import pytest
 
 from sweeps.storage.objectives import Objectives
@@ -115,3 +117,30 @@ def test_confirmation_runs_are_not_candidates(begin):
     assert search.finished
     assert [trial.number for trial in search.outcome.candidates()] == [0, 1]
     assert [trial.number for trial in search.outcome.repetitions(search.record[1])] == [3]
+
+
+def test_an_outcome_that_takes_in_one_trial_after_another_is_that_of_the_whole_record(begin):
+    """Also if two trials end at the same moment, the one with the higher number first."""
+    search = begin(space=SPACE, trials=11, confirm=0)
+    rng = random.Random(0)
+    trials = [search.next() for _ in range(12)]
+    rng.shuffle(trials)
+    rows = [(0.5 + rng.randrange(4) / 10, rng.randrange(5) / 10) for _ in trials]
+
+    def same():
+        fresh = Outcome(search.record, search.outcome.objectives)
+        assert search.outcome.front() == fresh.front()
+        assert search.outcome.history() == fresh.history()
+        assert search.outcome.last_growth() == fresh.last_growth()
+        assert (search.outcome.choose() is None) == (fresh.choose() is None)
+        if fresh.choose() is not None:
+            assert search.outcome.choose() == fresh.choose()
+
+    for i in range(0, 12, 2):  # both results of a pair are recorded before either ends
+        pair = sorted(trials[i : i + 2], key=lambda trial: -trial.number)
+        for trial, row in zip(pair, rows[i : i + 2], strict=True):
+            search.record_epoch(trial.number, result(1, *row))
+        for trial in pair:
+            search.record_end(trial.number)
+            same()
+    assert [trial.number for trial in search.outcome.candidates()] == list(range(12))

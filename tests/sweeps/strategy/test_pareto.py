@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sweeps.strategy.pareto import hypervolume, hypervolume_history, non_dominated, recommend
+from sweeps.strategy.pareto import GrowingFront, hypervolume, hypervolume_history, non_dominated, recommend
 
 DIRECTIONS = list(product((True, False), repeat=2))
 clouds = arrays(np.float64, st.tuples(st.integers(0, 12), st.just(2)), elements=st.integers(0, 6).map(float))
@@ -81,6 +81,18 @@ def test_hypervolume_history_never_falls_and_ends_at_the_total(values, maximize)
         assert so_far == hypervolume(values[: i + 1], reference, maximize)
     if len(values):
         assert history[-1] == pytest.approx(hypervolume(values[non_dominated(values, maximize)], reference, maximize))
+
+
+@given(clouds, st.sampled_from(DIRECTIONS))
+def test_a_growing_front_is_the_front_of_the_points_so_far(values, maximize):
+    reference = [0.0 if up else 6.0 for up in maximize]
+    front = GrowingFront(reference, maximize)
+    for i, point in enumerate(values):
+        earlier = values[:i]
+        grew = front.add(point)
+        assert front.places == np.flatnonzero(non_dominated(values[: i + 1], maximize)).tolist()
+        assert front.volume == hypervolume(values[: i + 1], reference, maximize)
+        assert grew == (not any(dominates(e, point, maximize) or tuple(e) == tuple(point) for e in earlier))
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,11 @@ import math
 from statistics import mean, median
 
 import pytest
-from optuna._transform import _SearchSpaceTransform as SearchSpaceTransform
-from optuna.distributions import FloatDistribution
 
 from search_spaces.loading import load_space
 from search_spaces.space import parse_space
-from sweeps.strategy.proposals import CLOSE, SHOWN, Observation, Proposal, Proposer, position
+from sweeps.strategy.proposals import GP_SERVES, SHOWN, Observation, Proposal, Proposer
+from sweeps.strategy.tried import CLOSE
 from tce_core.results import EpochResult
 from tests.sweeps.searching import reopened
 
@@ -293,12 +292,33 @@ def test_a_sampler_is_shown_the_best_and_the_latest_only(sampler, monkeypatch):
 
 def test_a_long_search_shows_the_sampler_a_limited_number_of_trials():
     proposer = Proposer(parse_space(SPACE, "own.yaml"), "tpe", 0, (True, True))
-    earlier = history(SHOWN + 25)
+    running = Observation(history(1)[0].params)
+    earlier = [running, *history(SHOWN + 25)]
     assert within(proposer.next(earlier).params)
     remembered = proposer._shown(earlier)
-    assert len(remembered) == SHOWN
+    assert len(remembered) == SHOWN + 1
+    assert running in remembered
     assert all(one in remembered for one in earlier[-SHOWN // 2 :])  # they are the best and the latest
     assert remembered == [one for one in earlier if one in remembered]
+
+
+def test_a_gp_takes_turns_with_tpe_if_many_trials_run():
+    """Up to `GP_SERVES` running trials, the GP makes every proposal; with twice as many and one more, every third."""
+    measured = history(12)
+
+    def turns(running):
+        found = []
+        for more in range(6):
+            earlier = [*measured, *history(more), *[Observation(one.params) for one in history(running)]]
+            gp, tpe = asked("gp", earlier), asked("tpe", earlier)
+            assert gp != tpe or running > GP_SERVES
+            found.append("tpe" if gp == tpe else "gp")
+        return found
+
+    assert turns(GP_SERVES) == ["gp"] * 6
+    makers = turns(2 * GP_SERVES + 1)
+    assert makers.count("gp") == 2
+    assert makers[:3] == makers[3:]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -327,12 +347,3 @@ def test_the_label_of_a_proposal():
     assert Proposal({"loss": "class_tilt", "t": 1.23456, "lr": 0.05, "level": "class"}, {}, {}).label == (
         "class_tilt t=1.23 lr=0.05 level=class"
     )
-
-
-def test_the_position_in_a_range_is_that_of_optunas_own_unit_cube():
-    """Optuna's transform to [0, 1] is the oracle, on linear and on log ranges."""
-    for low, high, log in ((0.1, 3.0, True), (0.1, 0.4, True), (0.2, 0.7, False)):
-        distribution = FloatDistribution(low, high, log=log)
-        transform = SearchSpaceTransform({"x": distribution}, transform_0_1=True)
-        for value in (low, low + 0.3 * (high - low), high):
-            assert position(distribution, value) == pytest.approx(transform.transform({"x": value})[0], abs=1e-9)
