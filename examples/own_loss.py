@@ -42,7 +42,7 @@ def main() -> None:
         for loss in ("mcce", "balanced"):
             config = TrialConfig(
                 loss=loss,
-                encoder="tu-mobilenetv3_small_050",
+                encoder="tu-test_efficientnet",
                 decoder_channels=64,
                 crop=(64, 96),
                 epochs=3,
