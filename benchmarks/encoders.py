@@ -35,7 +35,7 @@ from tce_core.fairness import fairness_report
 from tce_core.model import build_model
 from tce_core.training import train
 
-ENCODERS = ("tu-test_efficientnet", "tu-test_resnet", "tu-mobilenetv3_small_050")
+ENCODERS = ("tu-test_resnet", "tu-test_efficientnet", "tu-mobilenetv3_small_050")
 LOSSES = ("mcce", "class_tilt")
 CPU = torch.device("cpu")
 STEPS = 4

@@ -42,7 +42,7 @@ def main() -> None:
         for loss in ("mcce", "balanced"):
             config = TrialConfig(
                 loss=loss,
-                encoder="tu-test_efficientnet",
+                encoder="tu-test_resnet",
                 decoder_channels=64,
                 crop=(64, 96),
                 epochs=3,
