@@ -6,7 +6,7 @@ the reference baseline again with fresh seeds, and writes `runs/NAME/best.yaml`.
 
 import sys
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from search_spaces.space import Sampler
 from sweeps.cli import (
@@ -25,10 +25,10 @@ from sweeps.cli import (
     share,
 )
 from sweeps.storage.objectives import MEASURES
-from sweeps.strategy.options import ResumeOptions, SweepOptions
-from sweeps.sweep import dry_run_sweep, resume_sweep, run_sweep
-from tce_core.data.builtin import BUILT_IN
 from tce_core.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.strategy.options import ResumeOptions, SweepOptions
 
 
 def parser(prog: str = "python sweeps/run.py") -> Parser:
@@ -46,7 +46,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
         metavar="A",
         help="how far mIoU (or worst-class IoU, if mIoU leads) may fall below the baseline (default: 0.01)",
     )
-    what.add_argument("--dataset", help=f"`{BUILT_IN}` (built in, the default) or a folder of Arrow files")
+    what.add_argument("--dataset", help="`streets` (built in, the default) or a folder of Arrow files")
     what.add_argument("--space", help="search space: a YAML file or a name in search_spaces/ (default: streets or tce)")
     what.add_argument(
         "--set",
@@ -111,6 +111,10 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
 def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/run.py") -> int:
     """Run the command. Returns 0, or 130 if the sweep was interrupted; trouble is raised, see `run_command`."""
     given = vars(parser(prog).parse_args(arguments))
+    # Imported here because `--help` needs none of the libraries of a sweep.
+    from sweeps.strategy.options import SweepOptions
+    from sweeps.sweep import dry_run_sweep, resume_sweep, run_sweep
+
     dry_run = given.pop("dry_run", False)
     options = options_of(given)
     if dry_run:
@@ -121,12 +125,14 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/run.
     return DONE if result.finished else INTERRUPTED
 
 
-def options_of(given: dict[str, Any]) -> SweepOptions | ResumeOptions:
+def options_of(given: dict[str, Any]) -> "SweepOptions | ResumeOptions":
     """The options that the given flags make.
 
     Raises:
         UserError: flags that contradict each other, or that a resumed sweep would ignore.
     """
+    from sweeps.strategy.options import ResumeOptions, SweepOptions
+
     if "resume" not in given:
         if "retry_failed" in given:
             raise UserError("--retry-failed: give --resume NAME, too; a new sweep has no failed trials")

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sweeps.storage.plan import Plan
+if TYPE_CHECKING:
+    from sweeps.storage.plan import Plan
 
 RUNS = Path("runs")
 """The folder of all sweeps' folders, below the working directory."""
@@ -50,7 +52,7 @@ class SweepFolder:
         return any(self.checkpoints.glob("*.pt"))
 
 
-def folder_of(plan: Plan, runs: Path = RUNS) -> SweepFolder:
+def folder_of(plan: "Plan", runs: Path = RUNS) -> SweepFolder:
     """The folder of a recorded sweep: the one where it began, or below `runs` if that one is gone, such as moved."""
     recorded = SweepFolder(plan.name, Path(plan.runs))
     return recorded if plan.runs and recorded.path.is_dir() else SweepFolder(plan.name, runs)

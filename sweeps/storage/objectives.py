@@ -1,9 +1,10 @@
 """The measures that can lead a sweep, and the pair that it optimises."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tce_core.fairness import FairnessReport
+if TYPE_CHECKING:  # a command line needs the names alone, and no numpy
+    from tce_core.fairness import FairnessReport
 
 Objective = Literal["worst_iou", "miou", "std_iou", "bottom25_iou"]
 
@@ -18,7 +19,7 @@ class Measure:
     field: str
     """Name of the field of `FairnessReport`."""
 
-    def value(self, report: FairnessReport) -> float:
+    def value(self, report: "FairnessReport") -> float:
         return float(getattr(report, self.field))
 
 
@@ -66,7 +67,7 @@ class Objectives:
     def maximize(self) -> tuple[bool, bool]:
         return self.pair[0].maximize, self.pair[1].maximize
 
-    def values(self, report: FairnessReport) -> tuple[float, float]:
+    def values(self, report: "FairnessReport") -> tuple[float, float]:
         """The values of `pair`."""
         return self.pair[0].value(report), self.pair[1].value(report)
 

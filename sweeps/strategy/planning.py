@@ -4,8 +4,10 @@ import importlib.metadata
 import itertools
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from search_spaces.loading import load_space
@@ -35,6 +37,8 @@ PACKAGES = (
     "pyarrow",
 )
 """Packages whose versions the plan records."""
+GPU_DEVICES = ("nvidia*", "kfd", "dxg")
+"""Files in /dev on Linux, of which a GPU has one: of NVIDIA's driver, of AMD's, and of Windows' for Linux inside it."""
 
 
 def plan_of(options: SweepOptions, data: Dataset) -> Plan:
@@ -154,7 +158,9 @@ def _check_max_epochs(plan: Plan, space: Space) -> None:
 def _gpus(wanted: float | None) -> float:
     if wanted is not None:
         return wanted
-    import torch
+    if sys.platform == "linux" and not any(any(Path("/dev").glob(device)) for device in GPU_DEVICES):
+        return 0.0
+    import torch  # it takes seconds
 
     return 1.0 if torch.cuda.is_available() else 0.0
 
