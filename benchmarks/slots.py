@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.execution.ray_cluster import start_ray
-from sweeps.execution.worker_group import GroupSettings
+from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
 
@@ -40,7 +40,20 @@ def main() -> None:
         from sweeps.execution.slot import Slot
 
         # A slot never ends a trial by itself; a trial of the documented pattern ends with its function.
-        ours = run(Slot, options.trials, at_once, folder, stop={"training_iteration": CONFIG.epochs})
+        class OwnWorkers(Slot):
+            """A slot that starts its workers itself, so that the wall time of its first trial holds their start."""
+
+            def setup(self, config: dict[str, Any]) -> None:
+                self.workers = WorkerGroup(config["group"])
+                super().setup(config)
+
+            def reset_config(self, new_config: dict[str, Any]) -> bool:
+                return super().reset_config(new_config | {"mailbox": self.workers.mailbox})
+
+            def cleanup(self) -> None:
+                self.workers.close()
+
+        ours = run(OwnWorkers, options.trials, at_once, folder, stop={"training_iteration": CONFIG.epochs})
         documented = run(with_trainer_per_trial(str(data.path), folder), options.trials, at_once, folder)
         ray.shutdown()
     show(ours, documented, at_once)

@@ -8,15 +8,18 @@ print(result.recommended.label, result.recommended.last.report.worst_iou)
 
 import contextlib
 import shutil
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from sweeps.execution.checkpoints import CheckpointKeeper, checkpoint_path
 from sweeps.execution.interrupt import stop_on_interrupt
 from sweeps.execution.listener import Background
-from sweeps.execution.preflight import dry_run
+from sweeps.execution.preflight import dry_run, preflight
 from sweeps.execution.ray_cluster import Room, ray_for
-from sweeps.execution.worker_group import GroupSettings
+from sweeps.execution.worker_group import GroupSettings, WorkerGroups
 from sweeps.reporting.export_file import export_of, write_export
 from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, resume_command, summary, wide_console
 from sweeps.storage.folder import SweepFolder, folder_of
@@ -104,8 +107,11 @@ def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
         UserError: as `run_sweep`.
     """
     plan, data, _, _ = _prepare(options)
-    with ray_for(plan, data, options.address, options.concurrent) as room:
-        return dry_run(plan, data, room.slots, room.cpus_per_worker)
+    with ThreadPoolExecutor(1) as pool:  # importing torch and starting Ray take many seconds each
+        checked = pool.submit(preflight, plan, data)
+        with ray_for(plan, options.address, options.concurrent) as room:
+            checked.result()
+            return dry_run(plan, data, room.slots, room.cpus_per_worker)
 
 
 def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, SweepFolder, bool]:
@@ -149,47 +155,54 @@ def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
         extends = record is not None and resume is not None and is_extended(record, resume)
         if record is not None and record.finished and not extends:
             return _report(_tracking(record, data, folder, options), data, folder)
-        with ray_for(plan, data, options.address, options.concurrent) as room:
-            if record is None:
-                record = Record.create(options.storage, plan)
-            elif resume is not None and extends:
-                extend(record, resume)  # only now: an extension that cannot run changes nothing
-            return _run(record, data, room, folder, options)
+        with ray_for(plan, options.address, options.concurrent) as room:
+            most = max(1, len(plan.space.get("baselines", ())) + plan.trials)  # more could never run side by side
+            groups = WorkerGroups(_group_settings(plan, room, folder), min(room.slots, most))
+            try:
+                console = wide_console()
+                if not console.is_terminal:
+                    console.print("Starting the workers, which takes up to half a minute.")
+                with console.status("Starting the workers"):
+                    groups.check(asdict(plan), meanwhile=lambda: import_module("sweeps.execution.tune"))
+                if record is None:
+                    record = Record.create(options.storage, plan)
+                elif resume is not None and extends:
+                    extend(record, resume)  # only now: an extension that cannot run changes nothing
+                return _run(record, data, groups, folder, options)
+            finally:
+                groups.forget()
 
 
-def _run(record: Record, data: Dataset, room: Room, folder: SweepFolder, runtime: Runtime) -> SweepResult:
+def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolder, runtime: Runtime) -> SweepResult:
     """Run the trials of a record until every planned trial has ended, or until an interruption."""
     from sweeps.execution.tune import tune_until_done  # it imports ray, so only after `start_ray`
 
     console = wide_console()
     search = Search.resume(record)
-    most = max(1, len(search.space.baselines) + record.plan.trials)  # more could never run side by side
-    slots = min(room.slots, most)
-    console.print(headline(search, data, slots), highlight=False, soft_wrap=True)
-    if not console.is_terminal:  # there, a progress bar says so
-        console.print("Starting the workers, which takes up to a minute.")
+    console.print(headline(search, data, groups.number), highlight=False, soft_wrap=True)
     for trial in search.unfinished:
         if trial.epoch and not checkpoint_path(folder.checkpoints, trial.number).exists():
             lost = f"The checkpoint of trial {trial.number} is gone"
             console.print(f"{lost}: its {trial.epoch} epochs are trained again.")
-    tracking = _tracking(record, data, folder, runtime)
+    tracking = cache(lambda: _tracking(record, data, folder, runtime))
     display = ProgressDisplay(search, data.class_names, console)
     keeper = CheckpointKeeper(folder.checkpoints, search.outcome)
     try:
-        with contextlib.closing(Background(tracking)) as background, display, stop_on_interrupt(search, console):
-            tune_until_done(search, _group_settings(record.plan, room, folder), slots, (display, background, keeper))
+        background = Background("Tracking", tracking)
+        with contextlib.closing(background), display, stop_on_interrupt(search, console):
+            tune_until_done(search, groups, (display, background, keeper))
         _write_best(search.outcome, data.class_names, folder)
     except BaseException:
-        tracking.sweep_ended("KILLED")
+        tracking().sweep_ended("KILLED")
         raise
-    tracking.sweep_ended("FINISHED" if search.finished else "KILLED")
+    tracking().sweep_ended("FINISHED" if search.finished else "KILLED")
     if not search.finished:
         again = resume_command(search.plan.name, runtime.storage, runtime.tracking_uri)
         console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
-        return SweepResult(False, search.outcome, data.class_names, folder, tracking.pages)
+        return SweepResult(False, search.outcome, data.class_names, folder, tracking().pages)
     record.finish()
     shutil.rmtree(folder.ray, ignore_errors=True)
-    return _report(tracking, data, folder)
+    return _report(tracking(), data, folder)
 
 
 def _tracking(record: Record, data: Dataset, folder: SweepFolder, runtime: Runtime) -> "Tracking":

@@ -160,6 +160,7 @@ def _train(config: TrialConfig, group: GroupSettings, address: str | None, share
     available = start_ray(address)
     import ray
 
+    workers = None
     try:
         if share_cores:
             group = replace(group, cpus_per_worker=fair_cpus(available, group.gpus_per_worker))
@@ -179,6 +180,8 @@ def _train(config: TrialConfig, group: GroupSettings, address: str | None, share
             )
         workers.close()
     finally:
+        if workers is not None:
+            workers.forget()
         ray.shutdown()
     return result
 

@@ -1,6 +1,8 @@
 """The listeners of a sweep: the terminal, MLflow, the keeper of checkpoints."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Protocol
 
 
@@ -17,18 +19,19 @@ class Listener(Protocol):
 class Background:
     """Passes every event, in order, to a slow listener in a thread of its own, so that the sweep does not wait."""
 
-    def __init__(self, listener: Listener) -> None:
-        self.listener = listener
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix=type(listener).__name__)
+    def __init__(self, name: str, listener: Callable[[], Listener]) -> None:
+        """`listener` makes the listener in its thread, at the first event."""
+        self.listener = cache(listener)
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def on_trial_start(self, number: int) -> None:
-        self.pool.submit(self.listener.on_trial_start, number)
+        self.pool.submit(lambda: self.listener().on_trial_start(number))
 
     def on_epoch(self, number: int) -> None:
-        self.pool.submit(self.listener.on_epoch, number)
+        self.pool.submit(lambda: self.listener().on_epoch(number))
 
     def on_trial_end(self, number: int) -> None:
-        self.pool.submit(self.listener.on_trial_end, number)
+        self.pool.submit(lambda: self.listener().on_trial_end(number))
 
     def close(self) -> None:
         """Wait until the listener has heard everything."""

@@ -4,17 +4,13 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sweeps.execution.preflight import preflight
 from sweeps.storage.plan import Plan
-from tce_core.data.dataset import Dataset
 from tce_core.errors import TemporaryError, UserError
 
 # Conveniences of Ray Train and Tune that this program does not use, and that cost processes, files or time.
 QUIET = {
-    "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -36,23 +32,20 @@ class Room:
 
 
 @contextlib.contextmanager
-def ray_for(plan: Plan, data: Dataset, address: str | None, concurrent: int | None) -> Iterator[Room]:
-    """Run Ray during a sweep, and check the plan meanwhile.
+def ray_for(plan: Plan, address: str | None, concurrent: int | None) -> Iterator[Room]:
+    """Run Ray during a sweep.
 
     Raises:
-        UserError: settings that cannot be used (see `preflight`), or not even one trial fits.
+        UserError: not even one trial fits.
     """
-    with ThreadPoolExecutor(1) as pool:  # importing torch and starting Ray take many seconds each
-        checked = pool.submit(preflight, plan, data)
-        available = start_ray(address)
-        try:
-            checked.result()
-            cpus = plan.cpus_per_worker or fair_cpus(available, plan.gpus_per_worker)
-            yield Room(slots_that_fit(available, plan.workers, cpus, plan.gpus_per_worker, concurrent), cpus)
-        finally:
-            import ray  # only after `start_ray` has set the variables that ray reads when it is imported
+    available = start_ray(address)
+    try:
+        cpus = plan.cpus_per_worker or fair_cpus(available, plan.gpus_per_worker)
+        yield Room(slots_that_fit(available, plan.workers, cpus, plan.gpus_per_worker, concurrent), cpus)
+    finally:
+        import ray  # only after `start_ray` has set the variables that ray reads when it is imported
 
-            ray.shutdown()
+        ray.shutdown()
 
 
 def start_ray(address: str | None) -> Mapping[str, float]:
@@ -75,21 +68,24 @@ def start_ray(address: str | None) -> Mapping[str, float]:
 
     if ray.is_initialized():
         raise UserError("Ray runs already in this process; call ray.shutdown() first, a sweep starts its own")
-    env = dict(QUIET)
     try:
         if address is None:
             if sys.platform == "linux":
-                env["GLOO_SOCKET_IFNAME"] = "lo"
-            _start_here(env)
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+            _start_here()
         else:
+            env = dict(QUIET)
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": env})
     except (ConnectionError, ValueError) as error:  # ValueError: the text is not an address
         raise UserError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from None
     return dict(ray.cluster_resources())
 
 
-def _start_here(env: Mapping[str, str]) -> None:
-    """Start Ray, up to three times: on a busy machine its processes miss their 30 seconds, which no setting changes."""
+def _start_here() -> None:
+    """Start Ray, up to three times: on a busy machine its processes miss their 30 seconds, which no setting changes.
+
+    Its processes inherit this one's variables. With variables in a runtime environment each would import ray twice.
+    """
     import ray
 
     for attempt in range(3):
@@ -100,7 +96,6 @@ def _start_here(env: Mapping[str, str]) -> None:
                 _node_ip_address="127.0.0.1",
                 log_to_driver=False,
                 logging_level="ERROR",
-                runtime_env={"env_vars": dict(env)},
             )
             return
         except Exception as error:  # Ray raises no narrower type

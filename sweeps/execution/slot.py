@@ -1,35 +1,36 @@
-"""Warm trial slots: Tune actors that keep their Ray Train workers from one trial to the next.
+"""Warm trial slots: Tune actors that pass one trial after the other to a group of workers that is already running.
 
 The usual pattern builds a `TorchTrainer` per trial: each time it takes 20 seconds to start processes and to import
-torch. Here a *slot* is one reused Tune actor that owns one `WorkerGroup`. Tune's `step()` means "bring this trial to
-its next epoch". A trial is stopped by not asking for another epoch.
+torch. Here the driver keeps as many worker groups as there are slots. Tune's `step()` means "bring this trial to its
+next epoch". A trial is stopped by not asking for another epoch.
 """
 
 from typing import Any
 
 from ray import tune
 
-from sweeps.execution.worker_group import WorkerGroup
+from sweeps.execution.mailbox import Order
+from sweeps.execution.worker_group import answer_to
 
 
 class Slot(tune.Trainable):
-    """A Tune trainable. Its config holds `group` (GroupSettings), `number`, `trial` (a TrialConfig as a dict) and
-    `epoch` (the epochs already done).
+    """A Tune trainable. Its config holds `mailbox` (of the trial's worker group), `number`, `trial` (a TrialConfig as a
+    dict) and `epoch` (the epochs already done).
 
     A result is an `Answer` as a dict. The slot does not decide whether a trial continues: see `HalvingScheduler`.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.group = WorkerGroup(config["group"])
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the slot's next trial. Returns True: the actor may be reused."""
-        self.number, self.trial, self.epoch = new_config["number"], new_config["trial"], new_config["epoch"]
+        self.mailbox, self.epoch = new_config["mailbox"], new_config["epoch"]
+        self.number, self.trial = new_config["number"], new_config["trial"]
         return True
 
     def step(self) -> dict[str, Any]:
-        answer = self.group.advance(self.number, self.trial, self.epoch + 1)
+        answer = answer_to(self.mailbox, Order(0, self.number, self.trial, self.epoch + 1))
         self.epoch += answer.result is not None
         return answer.as_dict()
 
@@ -38,6 +39,3 @@ class Slot(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Load nothing: workers load the trial's checkpoint."""
-
-    def cleanup(self) -> None:
-        self.group.close()

@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from sweeps.execution.listener import Listener
 from sweeps.execution.mailbox import Answer
 from sweeps.execution.slot import Slot
-from sweeps.execution.worker_group import GroupSettings
+from sweeps.execution.worker_group import WorkerGroups
 from sweeps.strategy.search import Search
 from tce_core.errors import TemporaryError, UserError
 from tce_core.results import EpochResult
@@ -28,26 +28,25 @@ T = TypeVar("T")
 FINISHED: str = Searcher.FINISHED
 
 
-def tune_until_done(
-    search: Search, group: GroupSettings, slots: int, listeners: Sequence[Listener], trainable: Any = Slot
-) -> None:
-    """Let Ray Tune run the search's trials, `slots` at a time. Each slot keeps its workers.
+def tune_until_done(search: Search, groups: WorkerGroups, listeners: Sequence[Listener], trainable: Any = Slot) -> None:
+    """Let Ray Tune run the search's trials, as many at a time as there are groups of workers. It closes the groups.
 
     Raises:
         UserError: the record or a checkpoint cannot be written, or workers cannot be kept running.
     """
     # CPUs belong to the workers. Tune insists on some resource, so a slot asks for one byte of memory.
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
-    searcher = StudySearcher(search, group, listeners)
-    Path(group.storage).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="tune-", dir=group.storage) as scratch, _quiet():
+    searcher = StudySearcher(search, groups, listeners)
+    storage = groups.settings.storage
+    Path(storage).mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(groups), tempfile.TemporaryDirectory(prefix="tune-", dir=storage) as scratch, _quiet():
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=HalvingScheduler(searcher),
                 num_samples=-1,
-                max_concurrent_trials=slots,
+                max_concurrent_trials=groups.number,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(name=search.plan.name, storage_path=scratch, verbose=0),
@@ -60,9 +59,9 @@ def tune_until_done(
 class StudySearcher(Searcher):
     """Gives Tune the trials that the search proposes, and records what becomes of them."""
 
-    def __init__(self, search: Search, group: GroupSettings, listeners: Sequence[Listener] = ()) -> None:
+    def __init__(self, search: Search, groups: WorkerGroups, listeners: Sequence[Listener] = ()) -> None:
         super().__init__()
-        self.search, self.group, self.listeners = search, group, listeners
+        self.search, self.groups, self.listeners = search, groups, listeners
         self.numbers: dict[str, int] = {}
         """Our trial numbers by Tune's trial ids."""
         self.failure: Exception | None = None
@@ -82,16 +81,20 @@ class StudySearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         number = self.numbers.pop(trial_id)
         reason = (result or {}).get("error") or ("its slot crashed; see Ray's logs" if error else None)
+        self._guarded(lambda: self.groups.give_back(number, lost=error), None)
         self._guarded(lambda: self._record_end(number, reason), None)
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self.groups.free:
+            return None
         trial = self.search.next()
         if trial is None:
             return FINISHED if self.search.finished or self.search.stop_requested else None
         self.numbers[trial_id] = trial.number
+        group = self.groups.take(trial.number, trial.config, trial.epoch + 1)
         for listener in self.listeners:
             listener.on_trial_start(trial.number)
-        return {"group": self.group, "number": trial.number, "trial": trial.config, "epoch": trial.epoch}
+        return {"mailbox": group.mailbox, "number": trial.number, "trial": trial.config, "epoch": trial.epoch}
 
     def _record_epoch(self, number: int, answer: Answer) -> bool:
         if answer.fatal is not None:

@@ -3,11 +3,15 @@
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from sweeps.execution.mailbox import Answer, Mailbox, Order
+from sweeps.execution.mailbox import Answer, Check, Mailbox, Order
+from tce_core.errors import TemporaryError, UserError
+
+IMPORTING = threading.Lock()
+"""Python does not import the circles inside Ray safely in several threads at once."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,15 @@ class GroupSettings:
 
 
 class WorkerGroup:
-    """One long `TorchTrainer` run in a thread, and the mailbox of its workers. Ray replaces workers that die."""
+    """One long run of Ray Train in a thread, and the mailbox of its workers. Ray replaces workers that die."""
 
     def __init__(self, settings: GroupSettings) -> None:
         import ray  # only after `start_ray` has set the variables that ray reads when it is imported
 
         self.settings = settings
-        self.serial = 0
-        self.failure: BaseException | None = None
         self.mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote(settings.retries)
-        self.trainer = threading.Thread(target=self._train, name="torch-trainer", daemon=True)
+        self.forgotten = False
+        self.trainer = threading.Thread(target=self._train, name="trainer", daemon=True)
         self.trainer.start()
 
     def advance(self, trial: int, config: dict[str, Any], epoch: int) -> Answer:
@@ -53,34 +56,46 @@ class WorkerGroup:
             config: a `TrialConfig` as JSON values.
             epoch: counted from 1.
         """
-        import ray
+        return answer_to(self.mailbox, Order(0, trial, config, epoch))
 
-        self.serial += 1
-        started = time.perf_counter()
-        waiting = self.mailbox.ask.remote(Order(self.serial, trial, config, epoch))
-        while not ray.wait([waiting], timeout=1.0)[0]:
-            if not self.trainer.is_alive():
-                answer = Answer(fatal=f"the workers cannot be kept running: {self.failure}", temporary=True)
-                break
-        else:
-            answer = ray.get(waiting)
-        return replace(answer, seconds=time.perf_counter() - started)
+    def begin(self, trial: int, config: dict[str, Any], epoch: int) -> None:
+        """As `advance`, without waiting for the answer: `advance` of the same epoch gives it."""
+        self.mailbox.ask.remote(Order(0, trial, config, epoch))
 
     def close(self) -> None:
-        """Stop the workers."""
+        """Stop the workers, and wait a moment until they have stopped."""
         import ray
 
-        ray.get(self.mailbox.stop.remote())
+        self.stop()
         self.trainer.join(timeout=5)  # a thread that lingers ends with this process
         ray.kill(self.mailbox)
 
+    def forget(self) -> None:
+        """Ray is about to end. A call of this group's thread would start it again."""
+        self.forgotten = True
+
+    def stop(self) -> None:
+        """Let the workers stop when their epoch is done."""
+        self.forget()
+        self.mailbox.stop.remote()
+
     def _train(self) -> None:
-        # Imported here because it imports torch: without it the driver of the sweep starts seconds sooner.
+        try:
+            with IMPORTING:
+                trainer = self._trainer()
+            trainer.fit()
+        except BaseException as error:
+            lost = Answer(fatal=f"the workers cannot be kept running: {error}", temporary=True)
+            if not self.forgotten:
+                self.mailbox.give_up.remote(lost)
+
+    def _trainer(self) -> Any:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
+
+        from sweeps.execution.trainer import LeanTrainer, Torch
 
         settings = self.settings
-        trainer = TorchTrainer(
+        return LeanTrainer(
             _serve,
             train_loop_config={
                 "mailbox": self.mailbox,
@@ -88,7 +103,7 @@ class WorkerGroup:
                 "checkpoints": settings.checkpoints,
                 "cpus": settings.cpus_per_worker,
             },
-            torch_config=_torch_config(settings),
+            backend_config=Torch("nccl" if settings.gpus_per_worker else "gloo", settings.storage),
             scaling_config=ScalingConfig(
                 num_workers=settings.workers,
                 use_gpu=settings.gpus_per_worker > 0,
@@ -102,40 +117,75 @@ class WorkerGroup:
                 failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
             ),
         )
-        try:
-            trainer.fit()
-        except BaseException as error:  # for the thread that waits in `advance`
-            self.failure = error
 
 
-def _torch_config(settings: GroupSettings) -> Any:
-    """How the ranks of a group meet: on loopback through a file, because torch's own store listens on all networks."""
+def answer_to(mailbox: Any, order: Order) -> Answer:
+    """Post an order, and wait for its answer. Whoever posts the same order again gets the same answer."""
     import ray
-    from ray.train.torch import TorchConfig
-    from ray.train.torch.config import _TorchBackend
 
-    backend = "nccl" if settings.gpus_per_worker else "gloo"
-    if ray.util.get_node_ip_address() != "127.0.0.1":
-        return TorchConfig(backend=backend)
-
-    class Backend(_TorchBackend):
-        def on_start(self, worker_group: Any, backend_config: Any) -> None:
-            file, size = Path(settings.storage) / f"ranks-{uuid.uuid4().hex[:8]}", len(worker_group)
-            ray.get(
-                [worker_group.execute_single_async(rank, _meet, backend, str(file), rank, size) for rank in range(size)]
-            )
-
-    class Config(TorchConfig):
-        backend_cls = Backend
-
-    return Config(backend=backend)
+    started = time.perf_counter()
+    answer: Answer = ray.get(mailbox.ask.remote(order))
+    return replace(answer, seconds=time.perf_counter() - started)
 
 
-def _meet(backend: str, file: str, rank: int, size: int) -> None:
-    import torch
+class WorkerGroups:
+    """The groups of a sweep, one for each trial that runs at a time. They start at once, before there are trials."""
 
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    torch.distributed.init_process_group(backend, init_method=f"file://{file}", rank=rank, world_size=size)
+    def __init__(
+        self, settings: GroupSettings, number: int, start: Callable[[GroupSettings], WorkerGroup] = WorkerGroup
+    ) -> None:
+        self.settings, self.start = settings, start
+        self.free = [start(settings) for _ in range(number)]
+        self.number = number
+        self.busy: dict[int, WorkerGroup] = {}
+        """By the number of the trial that they train."""
+
+    def check(self, plan: dict[str, Any], meanwhile: Callable[[], object]) -> None:
+        """Let the first group check a plan, see `preflight`: its workers have to load the model libraries anyway.
+
+        Args:
+            plan: a `Plan` as JSON values.
+            meanwhile: what to do until the answer comes.
+
+        Raises:
+            UserError: settings that cannot be used.
+            TemporaryError: the workers cannot be kept running.
+        """
+        import ray
+
+        checked = self.free[0].mailbox.ask.remote(Check(0, plan))
+        with IMPORTING:
+            meanwhile()
+        answer: Answer = ray.get(checked)
+        if refused := answer.error or answer.fatal:
+            raise (TemporaryError if answer.temporary else UserError)(refused)
+
+    def take(self, trial: int, config: dict[str, Any], epoch: int) -> WorkerGroup:
+        """Give a trial a free group, which begins at once: the slot, which asks for the same, may be starting."""
+        group = self.busy[trial] = self.free.pop(0)
+        group.begin(trial, config, epoch)
+        return group
+
+    def give_back(self, trial: int, lost: bool) -> None:
+        """The trial has ended. A group whose slot was lost may still be training: another one replaces it."""
+        group = self.busy.pop(trial)
+        if lost:
+            group.stop()
+            group = self.start(self.settings)
+        self.free.append(group)
+
+    def forget(self) -> None:
+        """As `WorkerGroup.forget`, of every group."""
+        for group in (*self.free, *self.busy.values()):
+            group.forget()
+
+    def close(self) -> None:
+        """Stop all workers."""
+        groups = [*self.free, *self.busy.values()]
+        for group in groups:
+            group.stop()
+        for group in groups:
+            group.close()
 
 
 def _serve(settings: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
-"""The loop of a Ray Train worker: take an order from the slot's mailbox, train, answer."""
+"""The loop of a Ray Train worker: take an order from the group's mailbox, train, answer."""
 
+import contextlib
+import gc
 import traceback
 from collections.abc import Generator
 from pathlib import Path
@@ -11,7 +13,9 @@ import ray.train.torch
 import torch
 
 from sweeps.execution.checkpoints import checkpoint_path
-from sweeps.execution.mailbox import STOP, Answer, Order
+from sweeps.execution.mailbox import STOP, Answer, Check, Order
+from sweeps.execution.preflight import preflight
+from sweeps.storage.plan import Plan
 from tce_core.checkpoint import CannotSave
 from tce_core.config import parse_config
 from tce_core.data.dataset import Dataset, open_dataset
@@ -24,12 +28,18 @@ OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 def serve(settings: dict[str, Any]) -> None:
-    """The training function of a slot's `TorchTrainer`. It returns when the slot stops.
+    """The training function of a group. It returns when the group is stopped, or when its mailbox is gone.
 
     Args:
         settings: `mailbox` (actor handle), `dataset` and `checkpoints` (paths), `cpus` (threads of this worker).
     """
+    gc.enable()  # `_meet` turned it off during the imports
     torch.set_num_threads(settings["cpus"])
+    with contextlib.suppress(ray.exceptions.RayActorError):
+        _serve(settings)
+
+
+def _serve(settings: dict[str, Any]) -> None:
     mailbox, rank = settings["mailbox"], ray.train.get_context().get_world_rank()
     several = ray.train.get_context().get_world_size() > 1
     try:
@@ -50,7 +60,7 @@ def serve(settings: dict[str, Any]) -> None:
         done = order.serial
         all_ranks_alike = True
         try:
-            answer = Answer(result=current.advance(order).to_json())
+            answer = current.answer(order)
         except Exception as error:
             if is_lost_rank(error):
                 raise  # without an answer: the group that replaces this one finds the order in the mailbox
@@ -90,6 +100,13 @@ class CurrentTrial:
         self.trial: int | None = None
         self.results: Generator[EpochResult] | None = None
         self.last: EpochResult | None = None
+
+    def answer(self, order: Order | Check) -> Answer:
+        """Do what an order asks for."""
+        if isinstance(order, Check):
+            preflight(Plan.from_json(order.plan), self.data)
+            return Answer()
+        return Answer(result=self.advance(order).to_json())
 
     def advance(self, order: Order) -> EpochResult:
         """Train until the trial has done `order.epoch` epochs. A trial that is new here resumes its checkpoint."""

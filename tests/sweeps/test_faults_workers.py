@@ -36,21 +36,35 @@ HUNDRED = """
 import json, os, sys, time
 import ray
 from ray import tune
-import sweeps.execution.slot, sweeps.execution.tune, sweeps.run
+import sweeps.execution.slot, sweeps.execution.tune, sweeps.run, sweeps.sweep
 from sweeps.cli import run_command
+from sweeps.execution.worker_group import WorkerGroups
 from tce_core.results import EpochResult
 
 class Instant(sweeps.execution.slot.Slot):
-    def setup(self, config):
-        self.reset_config(config)
     def step(self):
         self.epoch += 1
         iou = (max(0.1, 1 - self.number / 200),) * 10
         result = EpochResult(self.epoch, 1.0, 0.1, iou, {}, None, 0.1, 0.1)
         return {"result": result.to_json()}
-    def cleanup(self):
-        pass
 
+class NoWorkers:
+    mailbox = None
+    def __init__(self, settings):
+        pass
+    def begin(self, trial, config, epoch):
+        pass
+    def stop(self):
+        pass
+    close = forget = stop
+
+class NoGroups(WorkerGroups):
+    def __init__(self, settings, number):
+        super().__init__(settings, number, NoWorkers)
+    def check(self, plan, meanwhile):
+        meanwhile()
+
+sweeps.sweep.WorkerGroups = NoGroups
 dashboard = sys.argv.pop() == "dashboard"
 start, until_done = ray.init, sweeps.execution.tune.tune_until_done
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sweeps.execution.mailbox import STOP, Answer, Mailbox, Order
+from sweeps.execution.mailbox import STOP, Answer, Check, Mailbox, Order
 
 
 def order(serial, trial=0, epoch=1):
@@ -88,10 +88,10 @@ def test_all_ranks_get_the_same_orders():
 
         workers = [asyncio.create_task(worker(rank)) for rank in seen]
         for serial in range(1, 5):
-            await box.ask(order(serial))
+            await box.ask(order(serial, epoch=serial))
         await box.stop()
         await asyncio.gather(*workers)
-        assert seen[0] == seen[1] == seen[2] == [order(serial) for serial in range(1, 5)]
+        assert seen[0] == seen[1] == seen[2] == [order(serial, epoch=serial) for serial in range(1, 5)]
 
     run(scenario())
 
@@ -175,7 +175,7 @@ def test_a_late_or_second_reply_is_dropped():
         await box.join()  # the order is given up
         assert (await first).error is not None
         await box.reply(1, Answer(result="late"))
-        second = asyncio.create_task(box.ask(order(2)))
+        second = asyncio.create_task(box.ask(order(2, trial=1)))
         await box.take(1)
         await box.reply(1, Answer(result="very late"))
         await settle()
@@ -202,3 +202,70 @@ def test_stop_releases_workers_that_wait_and_workers_that_come_later():
 def test_an_answer_survives_ray_tune_which_adds_to_it_and_knows_no_classes():
     for answer in (Answer(result="{}"), Answer(error="diverged", seconds=1.5), Answer(fatal="gone", temporary=True)):
         assert Answer.from_dict({**answer.as_dict(), "training_iteration": 3, "done": False}) == answer
+
+
+def test_two_callers_of_the_same_order_get_the_same_answer_and_it_is_done_once():
+    """The sweep asks when it proposes a trial, and the trial's slot asks again, at any moment."""
+
+    async def scenario():
+        box = Mailbox(retries=2)
+        first = asyncio.create_task(box.ask(order(0)))
+        assert await box.take(0) == order(1)
+        second = asyncio.create_task(box.ask(order(0)))
+        waiting = asyncio.create_task(box.take(1))
+        await settle()
+        assert not waiting.done()
+        first.cancel()  # one caller may die
+        await settle()
+        await box.reply(1, Answer(result="done"))
+        assert await second == Answer(result="done")
+        assert await box.ask(order(0)) == Answer(result="done")
+        await settle()
+        assert not waiting.done()
+        following = asyncio.create_task(box.ask(order(0, epoch=2)))
+        assert await waiting == order(2, epoch=2)
+        await box.reply(2, Answer(result="more"))
+        assert await following == Answer(result="more")
+
+    run(scenario())
+
+
+def test_an_order_replaces_one_whose_caller_has_died():
+    async def scenario():
+        box = Mailbox(retries=0)
+        abandoned = asyncio.create_task(box.ask(order(0, trial=3)))
+        assert (await box.take(0)).trial == 3
+        abandoned.cancel()
+        asked = asyncio.create_task(box.ask(order(0, trial=4)))
+        await settle()
+        await box.reply(1, Answer(result="of trial 3"))
+        assert (await box.take(1)).trial == 4
+        assert not asked.done()
+        await box.reply(2, Answer(result="of trial 4"))
+        assert await asked == Answer(result="of trial 4")
+
+    run(scenario())
+
+
+def test_a_check_that_kills_its_workers_is_answered_with_an_error():
+    async def scenario():
+        box = Mailbox(retries=1)
+        asked = asyncio.create_task(box.ask(Check(0, {"name": "a"})))
+        for _ in range(2):
+            assert await box.take(0) == Check(1, {"name": "a"})
+            await box.join()
+        assert await asked == Answer(error="its workers died 2 times while they built the models", temporary=True)
+
+    run(scenario())
+
+
+def test_once_the_workers_are_given_up_every_order_is_answered():
+    async def scenario():
+        box, lost = Mailbox(retries=2), Answer(fatal="the workers cannot be kept running", temporary=True)
+        waiting = asyncio.create_task(box.ask(order(0)))
+        await settle()
+        await box.give_up(lost)
+        assert await waiting == lost
+        assert await box.ask(order(0, epoch=2)) == lost
+
+    run(scenario())
