@@ -2,10 +2,9 @@
 
     python benchmarks/first_step.py [--rounds 3] [--command sweeps/run.py …]
 
-Each round starts a real sweep in an empty folder, follows its processes in `/proc`, and stops it after the first step
-of every slot. The same round measures the floor: the import of the model libraries, once and twice at a time, a bare
-`ray.init`, and a bare `TorchTrainer` up to the first line of its training function. The tables show medians over the
-rounds. It needs Linux, and a machine that does nothing else.
+Each round starts a real sweep in an empty folder, follows its processes in `/proc` (on Linux), and stops it after the
+first step of every slot. It also measures the floor: the import of the model libraries, once and twice at a time, a
+bare `ray.init`, and a bare `TorchTrainer` up to its training function. The tables show medians over the rounds.
 """
 
 import argparse
@@ -133,9 +132,8 @@ def sweep(command: Sequence[str], slots: int) -> tuple[dict[str, float], list[Pr
         env = {**os.environ, "PYTHONPATH": ":".join(filter(None, paths)), "FIRST_STEPS": str(folder / "steps")}
         with open(folder / "output", "w") as output:
             began = time.time()
-            driver = subprocess.Popen(
-                [sys.executable, "-u", *command], cwd=folder, env=env, stdout=output, stderr=output
-            )
+            line = [sys.executable, "-u", *command]
+            driver = subprocess.Popen(line, cwd=folder, env=env, stdout=output, stderr=output)
         processes: dict[int, Process] = {}
         said: dict[str, float] = {}
         try:
