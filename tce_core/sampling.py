@@ -90,7 +90,7 @@ class StochasticDraws:
         if self.config.draw == "batch":
             groups = [self.tilt.draw(generator)] * size
         else:
-            groups = [self.tilt.draw(generator) for _ in range(size)]
+            groups = self.tilt.draw_many(size, generator)
         return [self._image_of(group, generator) for group in groups]
 
     def _image_of(self, group: int, generator: torch.Generator) -> Draw:
@@ -112,12 +112,12 @@ class StochasticDraws:
         sums, counts = sums.double().cpu(), counts.cpu()
         if self.config.draw == "batch":
             sums, counts, draws = sums.sum(0, keepdim=True), counts.sum(0, keepdim=True), draws[:1]
-        for draw, sum_by_class, count_by_class in zip(draws, sums, counts, strict=True):
-            group = draw.image if draw.focus is None else draw.focus
-            if self.config.estimator == "class" and draw.focus is not None:
-                sum_by_class, count_by_class = sum_by_class[draw.focus], count_by_class[draw.focus]
-            if count_by_class.sum():
-                self.tilt.update(group, float(sum_by_class.sum() / count_by_class.sum()))
+        if self.config.estimator == "class" and self.config.level == "class":
+            drawn = torch.tensor([draw.focus for draw in draws])[:, None]
+            sums, counts = sums.gather(1, drawn), counts.gather(1, drawn)
+        for draw, total, pixels in zip(draws, sums.sum(1).tolist(), counts.sum(1).tolist(), strict=True):
+            if pixels:
+                self.tilt.update(draw.image if draw.focus is None else draw.focus, total / pixels)
 
     def state_dict(self) -> State:
         """Return the running losses, the visits and the current tilt."""

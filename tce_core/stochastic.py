@@ -65,7 +65,12 @@ class StochasticTilt:
 
     def draw(self, generator: torch.Generator) -> int:
         """Draw a class with the probabilities `weights`, line 4."""
-        return int(torch.multinomial(self.weights, 1, generator=generator))
+        return self.draw_many(1, generator)[0]
+
+    def draw_many(self, count: int, generator: torch.Generator) -> list[int]:
+        """Draw `count` classes one after the other with the same probabilities, line 4."""
+        weights = self.weights
+        return [int(torch.multinomial(weights, 1, generator=generator)) for _ in range(count)]
 
     def update(self, index: int, loss: float) -> None:
         """Update the running loss of the drawn class, line 7.
