@@ -139,6 +139,19 @@ def test_the_smallest_possible_limit_of_epochs_is_accepted(plan, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cpus"),
+    [
+        (("--gpus-per-worker", "0"), 1),
+        (("--gpus-per-worker", "0", "--cpus-per-worker", "3"), 3),
+        (("--gpus-per-worker", "0.5"), None),  # their share of the cluster, which is not known yet
+        (("--gpus-per-worker", "0.5", "--cpus-per-worker", "3"), 3),
+    ],
+)
+def test_a_gpu_worker_shares_out_the_cores_unless_a_number_is_given(plan, arguments, cpus):
+    assert plan(*arguments).cpus_per_worker == cpus
+
+
 def test_a_grid_has_no_more_trials_than_points(plan):
     assert plan("--space", "cityscapes_paper", "--trials", "9").trials == 2
     assert plan("--space", "cityscapes_paper", "--trials", "1").trials == 1
