@@ -167,7 +167,9 @@ def ours(trials: int, slots: int, folder: str, sampler: str) -> list[float]:
     search = Search(Record.create(f"sqlite:///{folder}/{name}.db", plan))
     group = GroupSettings("", f"{folder}/checkpoints", f"{folder}/ray", 1, 1, 0.0)
     clock = Clock()
-    tune_until_done(search, WorkerGroups(group, slots, NoWorkers), (clock,), trainable())
+    groups = WorkerGroups(group, NoWorkers)
+    groups.begin(slots)
+    tune_until_done(search, groups, (clock,), trainable())
     return clock.ends
 
 

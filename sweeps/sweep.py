@@ -157,10 +157,10 @@ def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
             return _report(_tracking(record, data, folder, options), data, folder)
         with ray_for(plan, options.address, options.concurrent) as room:
             most = max(1, len(plan.space.get("baselines", ())) + plan.trials)  # more could never run side by side
-            groups = WorkerGroups(_group_settings(plan, room, folder), min(room.slots, most))
+            groups = WorkerGroups(_group_settings(plan, room, folder))
             try:
-                console = wide_console()
-                if not console.is_terminal:
+                groups.begin(min(room.slots, most))
+                if not (console := wide_console()).is_terminal:
                     console.print("Starting the workers, which takes up to half a minute.")
                 with console.status("Starting the workers"):
                     groups.check(asdict(plan), meanwhile=lambda: import_module("sweeps.execution.tune"))

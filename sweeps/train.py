@@ -15,7 +15,7 @@ from rich.console import Console
 
 from sweeps.cli import DONE, Parser, add_address, amount, natural, positive, run_command
 from sweeps.execution.checkpoints import checkpoint_path
-from sweeps.execution.ray_cluster import fair_cpus, slots_that_fit, start_ray
+from sweeps.execution.ray_cluster import fair_cpus, resources_of_nodes, slots_that_fit, start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
 from sweeps.strategy.options import Amount, Options, Positive, Seed
@@ -163,7 +163,7 @@ def _train(config: TrialConfig, group: GroupSettings, address: str | None, share
     workers = None
     try:
         if share_cores:
-            group = replace(group, cpus_per_worker=fair_cpus(available, group.gpus_per_worker))
+            group = replace(group, cpus_per_worker=fair_cpus(resources_of_nodes(), group.gpus_per_worker))
         slots_that_fit(available, group.workers, group.cpus_per_worker, group.gpus_per_worker, 1)
         workers = WorkerGroup(group)
         first = _epochs_done(Path(group.checkpoints), config) or 1

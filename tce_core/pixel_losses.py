@@ -65,7 +65,7 @@ def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         return sums.view(images, VOID + 1, -1).sum(2)[:, :classes]
 
     pixels = pixel_losses(logits, labels)
-    return sum_by_class(pixels), sum_by_class(torch.ones_like(pixels, requires_grad=False)).long()
+    return sum_by_class(pixels), sum_by_class(torch.ones_like(labels, dtype=torch.int32)).long()
 
 
 class _PixelLosses(torch.autograd.Function):

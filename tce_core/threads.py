@@ -19,9 +19,13 @@ def single_threaded_pool(threads: int, name: str) -> ThreadPoolExecutor:
     limit = torch.get_num_threads()
     started = threading.Barrier(threads + 1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=_stay_single)
-    for _ in range(threads):
-        pool.submit(started.wait)
-    started.wait()
+    try:
+        for _ in range(threads):
+            pool.submit(started.wait)
+        started.wait()
+    except BaseException:
+        started.abort()  # or the threads that did start would wait for the others for ever
+        raise
     torch.set_num_threads(limit)  # each thread keeps its own number, but new threads begin with the latest
     return pool
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.storage.plan import Plan
@@ -19,6 +19,7 @@ QUIET = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "3600",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # or a late call of a thread would start another Ray after this one has ended
 }
 
 
@@ -40,7 +41,7 @@ def ray_for(plan: Plan, address: str | None, concurrent: int | None) -> Iterator
     """
     available = start_ray(address)
     try:
-        cpus = plan.cpus_per_worker or fair_cpus(available, plan.gpus_per_worker)
+        cpus = plan.cpus_per_worker or fair_cpus(resources_of_nodes(), plan.gpus_per_worker)
         yield Room(slots_that_fit(available, plan.workers, cpus, plan.gpus_per_worker, concurrent), cpus)
     finally:
         import ray  # only after `start_ray` has set the variables that ray reads when it is imported
@@ -108,11 +109,20 @@ def _start_here() -> None:
                 ) from None
 
 
-def fair_cpus(available: Mapping[str, float], gpus_per_worker: float) -> int:
-    """Share out the cores of the cluster over its GPUs: the CPUs of one worker, at least 1. Its threads cut crops."""
-    if not gpus_per_worker:
-        return 1
-    return max(1, int(available.get("CPU", 0) / max(1.0, available.get("GPU", 0)) * gpus_per_worker + 1e-9))
+def resources_of_nodes() -> list[dict[str, float]]:
+    """The resources of each machine of the cluster by name, such as CPU and GPU."""
+    import ray
+
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def fair_cpus(nodes: Sequence[Mapping[str, float]], gpus_per_worker: float) -> int:
+    """Share out the cores of each machine over its GPUs: the CPUs of one worker, at least 1. Its threads cut crops.
+
+    The machine with the fewest cores per GPU decides, so that a worker fits wherever there is a GPU.
+    """
+    shares = [node.get("CPU", 0) / node["GPU"] for node in nodes if node.get("GPU")]
+    return max(1, int(min(shares, default=1) * gpus_per_worker + 1e-9))
 
 
 def slots_that_fit(

@@ -1,8 +1,8 @@
 """Warm trial slots: Tune actors that pass one trial after the other to a group of workers that is already running.
 
-The usual pattern builds a `TorchTrainer` per trial: each time it takes 20 seconds to start processes and to import
-torch. Here the driver keeps as many worker groups as there are slots. Tune's `step()` means "bring this trial to its
-next epoch". A trial is stopped by not asking for another epoch.
+The usual pattern builds a `TorchTrainer` per trial: each time it starts processes and imports torch. Here the driver
+keeps as many worker groups as there are slots. Tune's `step()` means "bring this trial to its next epoch". A trial is
+stopped by not asking for another epoch.
 """
 
 from typing import Any

@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+PATIENCE = timedelta(minutes=30)
+"""How long a rank waits for the others, as in Ray's own `TorchConfig`."""
 CREATING = threading.Lock()
 """Several threads must not create actors of one class at the same time."""
 
@@ -70,7 +73,7 @@ def _meet(backend: str, meeting: str, rank: int, size: int) -> None:
         torch.cuda.set_device(ray.train.torch.get_device())
     if meeting.startswith("file://"):
         Path(meeting.removeprefix("file://")).parent.mkdir(parents=True, exist_ok=True)
-    torch.distributed.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
+    torch.distributed.init_process_group(backend, meeting, PATIENCE, world_size=size, rank=rank)
 
 
 class LeanTrainer(DataParallelTrainer):
@@ -78,6 +81,9 @@ class LeanTrainer(DataParallelTrainer):
 
     A controller that dies ends the sweep here, and with it Ray: nothing is left to clean up.
     """
+
+    controller: Any = None
+    """The actor that owns the workers, once it has been started."""
 
     def _create_default_callbacks(self) -> list[Any]:
         unused = ("PlacementGroupCleanerCallback", "DatasetsCallback")
@@ -87,15 +93,17 @@ class LeanTrainer(DataParallelTrainer):
         try:
             from ray.train.v2._internal.execution.controller import TrainController
             from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-        except ImportError:
+
+            policy = _fixed_size(FixedScalingPolicy)(self.scaling_config)
+            here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        except (ImportError, AttributeError, TypeError):
             return super()._initialize_and_run_controller(**settings)
-        settings["scaling_policy"] = _fixed_size(FixedScalingPolicy)(self.scaling_config)
-        here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        settings["scaling_policy"] = policy
         # Unlike Ray's method, without a runtime environment: with one, each process would import ray twice.
         with CREATING:
-            controller = ray.remote(num_cpus=0, label_selector=here)(TrainController).remote(**settings)
-        ray.get(controller.run.remote())
-        return ray.get(controller.get_result.remote())
+            self.controller = ray.remote(num_cpus=0, label_selector=here)(TrainController).remote(**settings)
+        ray.get(self.controller.run.remote())
+        return ray.get(self.controller.get_result.remote())
 
 
 def _fixed_size(policy: Any) -> Any:

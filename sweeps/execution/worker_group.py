@@ -12,6 +12,8 @@ from tce_core.errors import TemporaryError, UserError
 
 IMPORTING = threading.Lock()
 """Python does not import the circles inside Ray safely in several threads at once."""
+PATIENCE = 5.0
+"""Seconds that all groups together may take to stop."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class WorkerGroup:
         self.settings = settings
         self.mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote(settings.retries)
         self.forgotten = False
+        self.run: Any = None
         self.trainer = threading.Thread(target=self._train, name="trainer", daemon=True)
         self.trainer.start()
 
@@ -64,10 +67,24 @@ class WorkerGroup:
 
     def close(self) -> None:
         """Stop the workers, and wait a moment until they have stopped."""
-        import ray
 
         self.stop()
-        self.trainer.join(timeout=5)  # a thread that lingers ends with this process
+        self.wait(time.monotonic() + PATIENCE)
+
+    def wait(self, until: float) -> None:
+        """Wait for workers that were told to stop, until a moment of the monotonic clock."""
+        import ray
+
+        self.trainer.join(timeout=max(0.0, until - time.monotonic()))  # a thread that lingers ends with this process
+        ray.kill(self.mailbox)
+
+    def kill(self) -> None:
+        """End the workers at once, even in the middle of an epoch. What they occupy becomes free."""
+        import ray
+
+        self.forget()
+        if self.run is not None and self.run.controller is not None:
+            ray.kill(self.run.controller)  # Ray ends the workers that it owns
         ray.kill(self.mailbox)
 
     def forget(self) -> None:
@@ -82,8 +99,9 @@ class WorkerGroup:
     def _train(self) -> None:
         try:
             with IMPORTING:
-                trainer = self._trainer()
-            trainer.fit()
+                self.run = self._trainer()
+            if not self.forgotten:
+                self.run.fit()
         except BaseException as error:
             lost = Answer(fatal=f"the workers cannot be kept running: {error}", temporary=True)
             if not self.forgotten:
@@ -129,16 +147,20 @@ def answer_to(mailbox: Any, order: Order) -> Answer:
 
 
 class WorkerGroups:
-    """The groups of a sweep, one for each trial that runs at a time. They start at once, before there are trials."""
+    """The groups of a sweep, one for each trial that runs at a time. They start before there are trials."""
 
-    def __init__(
-        self, settings: GroupSettings, number: int, start: Callable[[GroupSettings], WorkerGroup] = WorkerGroup
-    ) -> None:
+    def __init__(self, settings: GroupSettings, start: Callable[[GroupSettings], WorkerGroup] = WorkerGroup) -> None:
         self.settings, self.start = settings, start
-        self.free = [start(settings) for _ in range(number)]
-        self.number = number
+        self.number = 0
+        self.free: list[WorkerGroup] = []
         self.busy: dict[int, WorkerGroup] = {}
         """By the number of the trial that they train."""
+
+    def begin(self, number: int) -> None:
+        """Start `number` groups."""
+        for _ in range(number):
+            self.free.append(self.start(self.settings))
+            self.number += 1
 
     def check(self, plan: dict[str, Any], meanwhile: Callable[[], object]) -> None:
         """Let the first group check a plan, see `preflight`: its workers have to load the model libraries anyway.
@@ -157,6 +179,8 @@ class WorkerGroups:
         with IMPORTING:
             meanwhile()
         answer: Answer = ray.get(checked)
+        if answer.error and "\n" in answer.error:  # with its traceback: a bug, not a bad setting
+            raise RuntimeError(answer.error)
         if refused := answer.error or answer.fatal:
             raise (TemporaryError if answer.temporary else UserError)(refused)
 
@@ -167,10 +191,10 @@ class WorkerGroups:
         return group
 
     def give_back(self, trial: int, lost: bool) -> None:
-        """The trial has ended. A group whose slot was lost may still be training: another one replaces it."""
+        """The trial has ended. A group whose slot was lost may still be training: another replaces it."""
         group = self.busy.pop(trial)
         if lost:
-            group.stop()
+            group.kill()
             group = self.start(self.settings)
         self.free.append(group)
 
@@ -184,8 +208,9 @@ class WorkerGroups:
         groups = [*self.free, *self.busy.values()]
         for group in groups:
             group.stop()
+        until = time.monotonic() + PATIENCE
         for group in groups:
-            group.close()
+            group.wait(until)
 
 
 def _serve(settings: dict[str, Any]) -> None:

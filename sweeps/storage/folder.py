@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 """The folder of all sweeps' folders, below the working directory."""
+RAY = "ray"
+"""The folder of Ray Train's own files in a sweep's folder; of no use once the sweep has ended."""
 DEFAULT_STORAGE = "sqlite:///sweeps.db"
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
@@ -34,8 +36,7 @@ class SweepFolder:
 
     @property
     def ray(self) -> Path:
-        """Ray Train's own files; of no use once the sweep has ended."""
-        return self.path / "ray"
+        return self.path / RAY
 
     @property
     def best(self) -> Path:

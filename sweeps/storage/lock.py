@@ -3,11 +3,13 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from sweeps.storage.folder import RAY
 from tce_core.errors import TemporaryError, file_error
 
 
@@ -60,9 +62,10 @@ def _locked(file: TextIO) -> bool:
 
 
 def _remove_if_unused(path: Path) -> None:
-    """Leave nothing behind if the sweep was refused before it began: then its folder holds only the lock."""
+    """Leave nothing behind if the sweep was refused before it began: its folder holds only the lock and Ray's files."""
     with contextlib.suppress(OSError):  # such as a folder that is not empty, or not ours
-        if os.listdir(path.parent) == [path.name]:
+        if set(os.listdir(path.parent)) <= {path.name, RAY}:
+            shutil.rmtree(path.parent / RAY, ignore_errors=True)
             path.unlink()
             path.parent.rmdir()
             path.parent.parent.rmdir()

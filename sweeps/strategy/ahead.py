@@ -31,10 +31,14 @@ class ProposalsAhead:
             self._make()
         return self.made.popleft().result()
 
-    def prepare(self, running: int) -> None:
-        """Begin to make proposals ahead, as many as suit the number of running trials."""
-        while len(self.made) < min(MOST, running // TRIALS_EACH):
+    def prepare(self, running: int, left: int) -> None:
+        """Begin to make proposals ahead, as many as suit the number of running trials; `left` are still wanted."""
+        while len(self.made) < min(MOST, running // TRIALS_EACH, left):
             self._make()
+
+    def close(self) -> None:
+        """Begin no other proposal, and wait for none."""
+        self.thread.shutdown(wait=False, cancel_futures=True)
 
     def _make(self) -> None:
         observed, before = self.observations(), list(self.made)

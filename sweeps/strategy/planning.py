@@ -37,8 +37,8 @@ PACKAGES = (
     "pyarrow",
 )
 """Packages whose versions the plan records."""
-GPU_DEVICES = ("nvidia*", "kfd", "dxg")
-"""Files in /dev on Linux, of which a GPU has one: of NVIDIA's driver, of AMD's, and of Windows' for Linux inside it."""
+GPU_DEVICES = ("nvidia*", "nvhost*", "nvgpu*", "kfd", "dxg")
+"""Files in /dev on Linux, of which a GPU has one: NVIDIA's drivers, AMD's, and Windows' for Linux inside it."""
 
 
 def plan_of(options: SweepOptions, data: Dataset) -> Plan:

@@ -92,6 +92,7 @@ class Search:
     def request_stop(self) -> None:
         """Begin no trial and continue none: running trials stop after their epoch and stay unfinished."""
         self.stop_requested = True
+        self.ahead.close()
 
     @property
     def finished(self) -> bool:
@@ -137,7 +138,7 @@ class Search:
         config = self._config(proposal.params)
         given = proposal.params, proposal.distributions, proposal.system_attrs
         trial = self.record.begin("search", proposal.label, config, *given)
-        self.ahead.prepare(len(self.record.running))
+        self.ahead.prepare(len(self.record.running), self.plan.trials - self.record.proposals)
         return trial
 
     def _next_confirmation(self) -> TrialRecord | None:

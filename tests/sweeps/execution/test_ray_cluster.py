@@ -17,19 +17,21 @@ def test_as_many_trials_run_at_the_same_time_as_fit():
 
 
 @pytest.mark.parametrize(
-    ("available", "gpus_per_worker", "cpus"),
+    ("nodes", "gpus_per_worker", "cpus"),
     [
-        ({"CPU": 16.0}, 0, 1),
-        ({"CPU": 16.0, "GPU": 1.0}, 1, 16),
-        ({"CPU": 16.0, "GPU": 1.0}, 0.5, 8),
-        ({"CPU": 96.0, "GPU": 8.0}, 1, 12),
-        ({"CPU": 99.0, "GPU": 1.0}, 0.1, 9),
-        ({"CPU": 2.0, "GPU": 4.0}, 1, 1),
-        ({"CPU": 3.0}, 1, 3),  # no GPU: what `slots_that_fit` refuses
+        ([{"CPU": 16.0}], 0, 1),
+        ([{"CPU": 16.0, "GPU": 1.0}], 1, 16),
+        ([{"CPU": 16.0, "GPU": 1.0}], 0.5, 8),
+        ([{"CPU": 96.0, "GPU": 8.0}], 1, 12),
+        ([{"CPU": 99.0, "GPU": 1.0}], 0.1, 9),
+        ([{"CPU": 2.0, "GPU": 4.0}], 1, 1),
+        ([{"CPU": 8.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}], 1, 8),  # a head without a GPU
+        ([{"CPU": 64.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}], 1, 8),
+        ([{"CPU": 3.0}], 1, 1),  # no GPU: what `slots_that_fit` refuses
     ],
 )
-def test_a_gpu_worker_has_its_share_of_the_cores(available, gpus_per_worker, cpus):
-    assert fair_cpus(available, gpus_per_worker) == cpus
+def test_a_gpu_worker_has_its_share_of_the_cores_of_a_machine(nodes, gpus_per_worker, cpus):
+    assert fair_cpus(nodes, gpus_per_worker) == cpus
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from sweeps.strategy.ahead import MOST, TRIALS_EACH
+from sweeps.strategy.search import Search
 from tests.sweeps.searching import ALONE, result, train
 
 
@@ -73,13 +74,27 @@ def test_proposals_made_ahead_differ_from_those_that_wait(begin):
     assert len({repr(params) for params in found}) == 30
 
 
-def test_an_interrupted_search_begins_no_trial_that_was_only_proposed(search):
-    for _ in range(3 * TRIALS_EACH):
+def test_a_search_that_continues_makes_proposals_anew_from_all_results(search):
+    for _ in range(TRIALS_EACH):
         search.next()
-    idle(search)
+    idle(search)  # one more proposal is ready, made without any result
+    train(search, search.record[0], (0.5, 0.1))
     search.request_stop()
     assert search.next() is None
-    assert len(search.record.trials()) == 3 * TRIALS_EACH
+    again, told = Search.resume(search.record), []
+    propose = again.proposer.next
+    again.proposer.next = lambda earlier: told.append([one.values for one in earlier]) or propose(earlier)
+    while again.unfinished:
+        again.next()
+    again.next()
+    assert told[0] == [pytest.approx((0.5, 0.1)), *[None] * (TRIALS_EACH - 1)]
+
+
+def test_no_more_proposals_are_made_than_the_plan_has_trials(begin):
+    search = begin(space=ALONE, trials=TRIALS_EACH + 1, confirm=0, rungs=())
+    for left in range(TRIALS_EACH, -1, -1):
+        search.next()
+        assert len(search.ahead.made) <= left
 
 
 def test_a_failure_of_the_sampler_reaches_the_caller(search):

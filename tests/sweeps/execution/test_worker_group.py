@@ -1,0 +1,41 @@
+"""Groups of real Ray Train workers: one whose slot is lost makes room for another, even in the middle of an epoch."""
+
+import pytest
+
+from tests.sweeps.driver import faulty
+
+pytestmark = [pytest.mark.slow, *faulty]
+LOSE = """
+import os, sys, time
+from sweeps.execution.mailbox import Order
+from sweeps.execution.ray_cluster import start_ray
+from sweeps.execution.worker_group import GroupSettings, WorkerGroups, answer_to
+from tce_core.config import TrialConfig
+
+data, folder = sys.argv[1:]
+small = dict(encoder="tu-mobilenetv3_small_050", decoder_channels=16, crop=(32, 32), batch_size=4, epochs=1)
+short, endless = (TrialConfig(**small, steps_per_epoch=steps).model_dump(mode="json") for steps in (1, 10**7))
+cores = int(start_ray(None)["CPU"])
+groups = WorkerGroups(GroupSettings(data, folder, folder + "/ray", 1, cores, 0.0))  # there is room for one group
+groups.begin(1)
+group = groups.take(0, short, 1)
+assert answer_to(group.mailbox, Order(0, 0, short, 1)).result is not None
+groups.give_back(0, lost=False)
+group = groups.take(1, endless, 1)
+time.sleep(2)
+groups.give_back(1, lost=True)
+other = groups.take(2, short, 1)
+assert other is not group
+assert answer_to(other.mailbox, Order(0, 2, short, 1)).result is not None
+groups.close()
+print("another group trained")
+import ray
+ray.shutdown()
+"""
+
+
+def test_a_group_whose_slot_is_lost_makes_room_for_another(place):
+    script = place.folder / "lose.py"
+    script.write_text(LOSE)
+    text = place.start(script, place.data.path, place.folder / "checkpoints").ended()
+    assert "another group trained" in text
