@@ -85,7 +85,10 @@ class NoWorkers:
     def stop(self) -> None:
         pass
 
-    close = forget = stop
+    def wait(self, until: float) -> None:
+        pass
+
+    close = forget = kill = stop
 
 
 class Clock:

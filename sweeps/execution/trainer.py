@@ -83,7 +83,12 @@ class LeanTrainer(DataParallelTrainer):
     """
 
     controller: Any = None
-    """The actor that owns the workers, once it has been started."""
+    """The actor that starts the workers, once it has been started itself."""
+
+    def abort(self) -> None:
+        """End the workers, even in mid-epoch. If the controller were killed, their place would stay occupied."""
+        if self.controller is not None:
+            self.controller.abort.remote()
 
     def _create_default_callbacks(self) -> list[Any]:
         unused = ("PlacementGroupCleanerCallback", "DatasetsCallback")

@@ -83,8 +83,8 @@ class WorkerGroup:
         import ray
 
         self.forget()
-        if self.run is not None and self.run.controller is not None:
-            ray.kill(self.run.controller)  # Ray ends the workers that it owns
+        if self.run is not None:
+            self.run.abort()
         ray.kill(self.mailbox)
 
     def forget(self) -> None:

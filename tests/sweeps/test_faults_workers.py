@@ -56,11 +56,13 @@ class NoWorkers:
         pass
     def stop(self):
         pass
-    close = forget = stop
+    def wait(self, until):
+        pass
+    close = forget = kill = stop
 
 class NoGroups(WorkerGroups):
-    def __init__(self, settings, number):
-        super().__init__(settings, number, NoWorkers)
+    def __init__(self, settings):
+        super().__init__(settings, NoWorkers)
     def check(self, plan, meanwhile):
         meanwhile()
 

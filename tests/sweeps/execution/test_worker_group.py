@@ -1,7 +1,8 @@
-"""Groups of real Ray Train workers: one whose slot is lost makes room for another, even in the middle of an epoch."""
+"""Groups of real Ray Train workers: a plan that they refuse, and a slot that is lost in the middle of an epoch."""
 
 import pytest
 
+from sweeps.storage.record import Record
 from tests.sweeps.driver import faulty
 
 pytestmark = [pytest.mark.slow, *faulty]
@@ -39,3 +40,10 @@ def test_a_group_whose_slot_is_lost_makes_room_for_another(place):
     script.write_text(LOSE)
     text = place.start(script, place.data.path, place.folder / "checkpoints").ended()
     assert "another group trained" in text
+
+
+def test_a_plan_that_the_workers_refuse_leaves_nothing_behind(place):
+    text = place.sweep({"space": {"t": {"choices": [1.0, 2.0]}}}, "--set", "trial.encoder=resnet999").ended(code=2)
+    assert "error: unknown encoder 'resnet999'; did you mean" in text.splitlines()[-1]
+    assert not (place.folder / "runs").exists()
+    assert "a" not in Record.names(place.storage)

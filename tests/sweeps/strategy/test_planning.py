@@ -22,6 +22,22 @@ from tce_core.errors import UserError
 from tests.sweeps.searching import TINY
 
 
+class NoGroups:
+    """In place of the worker groups of a sweep: it starts nothing."""
+
+    def __init__(self, settings):
+        pass
+
+    def begin(self, number):
+        pass
+
+    def check(self, plan, meanwhile):
+        pass
+
+    def forget(self):
+        pass
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return make_streets(tmp_path_factory.mktemp("data") / "tiny", 0, 16, 8, 8, (48, 64))
@@ -350,6 +366,7 @@ def command(data, storage, monkeypatch):
         return SimpleNamespace(finished=True)
 
     monkeypatch.setattr(sweep, "ray_for", lambda *_: contextlib.nullcontext(Room(1, 1)))
+    monkeypatch.setattr(sweep, "WorkerGroups", NoGroups)
     monkeypatch.setattr(sweep, "_run", ran)
     monkeypatch.setattr(sweep, "_report", reported)
     monkeypatch.setattr(Tracking, "sync", lambda self: True)
