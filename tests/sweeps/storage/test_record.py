@@ -326,9 +326,9 @@ def test_the_record_is_plain_optuna(storage, tmp_path):
 def test_a_record_of_another_version_is_refused_and_not_misread(storage):
     """The names of what is stored changed: an old record would load without its confirmation runs."""
     record = Record.create(storage, PLAN)
-    for version in (1, 3):
+    for version in (1, 2, 4):
         record.study.set_user_attr("format", version)
         with pytest.raises(
-            UserError, match=rf"recorded by another version of this program \(format {version}, not 2\)"
+            UserError, match=rf"recorded by another version of this program \(format {version}, not 3\)"
         ):
             Record.load(storage, "first")
