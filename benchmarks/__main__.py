@@ -2,8 +2,8 @@
 
     python -m benchmarks [PART …]
 
-All parts together take less than 20 minutes on two cores. Leave the machine idle meanwhile. Without a GPU the part
-`gpu` says so. The comparison of search methods takes hours and has its own page: `docs/search.md`.
+All parts together take about 20 minutes on two cores. Leave the machine idle meanwhile. Without a GPU the part `gpu`
+says so. The comparison of search methods takes hours and has its own page: `docs/search.md`.
 """
 
 import argparse

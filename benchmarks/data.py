@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from full_size import write_arrow
 from PIL import Image
 from torchvision import tv_tensors
 from torchvision.transforms import v2
@@ -25,8 +26,7 @@ from torchvision.transforms import v2
 from tce_core.batches import Batches
 from tce_core.colours import IMAGENET_MEAN, IMAGENET_STD, normalise
 from tce_core.data.crops import CropSettings
-from tce_core.data.dataset import Split
-from tce_core.data.streets.dataset import make_streets
+from tce_core.data.dataset import Split, open_dataset
 from tce_core.sampling import Draw
 
 SCALE, JITTER = (0.5, 2.0), 0.4
@@ -46,7 +46,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        data = make_streets(Path(folder) / "streets", seed=0, train=2, val=1, test=1, size=SIZE)
+        write_arrow(Path(folder), 4, SIZE)
+        data = open_dataset(folder)
         size = (options.crop, options.crop)
         print(f"one {options.crop}x{options.crop} crop of {SIZE[1]}x{SIZE[0]}, one thread, {options.rounds} rounds\n")
         print(

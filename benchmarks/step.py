@@ -47,14 +47,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=12, help="measured rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the training (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    parser.add_argument("--only", metavar="TEXT", nargs="+", help="steps whose names contain one of these texts")
     options = parser.parse_args()
+    chosen = {n: v for n, v in VARIANTS.items() if not options.only or any(text in n for text in options.only)}
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     settings = load_space(options.space).config({}).model_dump() | {"steps_per_epoch": 10**6, "epochs": 1}
     with tempfile.TemporaryDirectory() as folder:
         data = make_streets(Path(folder) / "streets", seed=0)
         config = TrialConfig(**settings)
-        runs = {name: Run(TrialConfig(**settings | changes), data, device) for name, changes in VARIANTS.items()}
+        runs = {name: Run(TrialConfig(**settings | changes), data, device) for name, changes in chosen.items()}
         whole = {name: steps_of(run) for name, run in runs.items()}
         timed = measure({"bare step": bare_step(config, data, device), **whole}, options.rounds, device)
         for run in runs.values():
