@@ -182,7 +182,7 @@ class Run:
 
     def _set_schedules(self, step: int) -> None:
         """Set the learning rate, and the tilt of the loss during a tilt warm-up. The feed sets that of the draws."""
-        total = self.steps * self.config.epochs
+        total = self.feed.total
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step, total)
         if self.config.tilt_warmup and "t" in LOSSES[self.config.loss].builder_settings:

@@ -39,7 +39,12 @@ def tune_until_done(search: Search, groups: WorkerGroups, listeners: Sequence[Li
     searcher = StudySearcher(search, groups, listeners)
     storage = groups.settings.storage
     Path(storage).mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(groups), tempfile.TemporaryDirectory(prefix="tune-", dir=storage) as scratch, _quiet():
+    with (
+        contextlib.closing(groups),
+        contextlib.closing(search.ahead),
+        tempfile.TemporaryDirectory(prefix="tune-", dir=storage) as scratch,
+        _quiet(),
+    ):
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(

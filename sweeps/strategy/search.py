@@ -92,7 +92,6 @@ class Search:
     def request_stop(self) -> None:
         """Begin no trial and continue none: running trials stop after their epoch and stay unfinished."""
         self.stop_requested = True
-        self.ahead.close()
 
     @property
     def finished(self) -> bool:
