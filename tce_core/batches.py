@@ -1,7 +1,10 @@
-"""Training batches: a thread pool cuts the crops of a step while the model trains on an earlier one.
+"""Training batches: for a GPU, a thread pool cuts the crops of a step while the model trains on an earlier one.
 
 Threads are enough, because NumPy and torch release Python's global lock while they work on pixels. A batch stays uint8
 until it is on the model's device: four bytes per pixel are copied, and colours change there (`colours.py`).
+
+A model that trains on the CPU leaves no core free, and small crops take less time than threads need to pass Python's
+lock to each other. Then crops are cut when their step begins.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +26,7 @@ class Batch:
     """One rank's share of a training step: B crops of height h and width w."""
 
     images: Tensor
-    """(B, 3, h, w) uint8 RGB."""
+    """(B, 3, h, w) uint8 RGB. In memory, the colours of a pixel lie side by side, as in the data set."""
     labels: Tensor
     """(B, h, w) uint8."""
     colours: Tensor | None
@@ -37,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class PendingBatch:
-    """A batch whose crops are being cut."""
+    """A batch whose crops are being cut, or will be by `wait`."""
 
     batch: Batch
     crops: Iterator[None]
@@ -50,22 +53,22 @@ class PendingBatch:
 
 
 class Batches:
-    """Make batches in the background.
+    """Make batches.
 
     Args:
         split: the images.
         settings: how crops are made.
         seed: seed of the run.
-        threads: how many crops are cut at a time.
+        threads: how many crops are cut at a time in the background; 0: the caller cuts them when it waits.
         pinned: whether batches are made in page-locked memory, for a GPU.
     """
 
     def __init__(self, split: Split, settings: CropSettings, seed: int, threads: int, *, pinned: bool = False) -> None:
         self.split, self.settings, self.seed, self.pinned = split, settings, seed, pinned
-        self.pool = single_threaded_pool(threads, "crops")
+        self.pool = single_threaded_pool(threads, "crops") if threads else None
 
     def start(self, draws: Sequence[Draw], step: int, first: int) -> PendingBatch:
-        """Start to cut crops in the background.
+        """Start to cut crops.
 
         Args:
             draws: the images of this rank's share, B draws.
@@ -74,20 +77,22 @@ class Batches:
                 a batch that is split over ranks has the same crops.
         """
         size, (height, width) = len(draws), self.settings.size
-        images = torch.empty((size, 3, height, width), dtype=torch.uint8, pin_memory=self.pinned)
+        images = torch.empty((size, height, width, 3), dtype=torch.uint8, pin_memory=self.pinned)
         labels = torch.empty((size, height, width), dtype=torch.uint8, pin_memory=self.pinned)
         colours = torch.empty((size, 2, 3, 3), pin_memory=self.pinned) if self.settings.jitter else None
+        pixels, ids = images.numpy(), labels.numpy()
 
         def crop(i: int) -> None:
             rng = numpy_generator(self.seed, Stream.CROP, step, first + i)
             image, mask = self.split.image(draws[i].image), self.split.mask(draws[i].image)
-            pixels, ids = random_crop(image, mask, self.settings, rng, draws[i].focus)
-            images[i], labels[i] = pixels, ids
+            pixels[i], ids[i] = random_crop(image, mask, self.settings, rng, draws[i].focus)
             if colours is not None:
                 colours[i] = torch.from_numpy(jitter(self.settings.jitter, rng))
 
-        return PendingBatch(Batch(images, labels, colours), self.pool.map(crop, range(size)))
+        crops = map(crop, range(size)) if self.pool is None else self.pool.map(crop, range(size))
+        return PendingBatch(Batch(images.permute(0, 3, 1, 2), labels, colours), crops)
 
     def close(self) -> None:
         """Stop the threads. Crops that have not started are dropped."""
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)

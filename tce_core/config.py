@@ -88,7 +88,7 @@ class TrialConfig(BaseModel):
 
     # Arithmetic and random numbers.
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto`: bf16 if the device has native bf16 arithmetic, else fp32."""
+    """`auto`: bf16 on a GPU that has it and on a CPU with AMX, else fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @field_validator("loss")

@@ -67,7 +67,7 @@ class Split:
         Raises:
             IndexError: `index` is not in 0..N-1.
         """
-        return np.frombuffer(self._cell("image", index).as_buffer(), np.uint8).reshape(*self.sizes[index], 3)
+        return self._bytes("image", index).reshape(*self.sizes[index], 3)
 
     def mask(self, index: int) -> np.ndarray:
         """Return a mask as (H, W) uint8 label ids, 255 = void, a read-only view of the file.
@@ -75,7 +75,7 @@ class Split:
         Raises:
             IndexError: `index` is not in 0..N-1.
         """
-        return np.frombuffer(self._cell("mask", index).as_buffer(), np.uint8).reshape(*self.sizes[index])
+        return self._bytes("mask", index).reshape(*self.sizes[index])
 
     def row_name(self, index: int) -> str:
         """Return the name that an image had before conversion.
@@ -83,7 +83,8 @@ class Split:
         Raises:
             IndexError: `index` is not in 0..N-1.
         """
-        return str(self._cell("name", index).as_py())
+        batch, row = self._place(index)
+        return str(batch.column("name")[row].as_py())
 
     def __repr__(self) -> str:
         return f"Split({str(self.path)!r}: {len(self)} images, {self.num_classes} classes)"
@@ -91,11 +92,20 @@ class Split:
     def __reduce__(self) -> tuple[type["Split"], tuple[Path]]:
         return Split, (self.path.absolute(),)
 
-    def _cell(self, column: str, index: int) -> Any:
+    def _bytes(self, column: str, index: int) -> np.ndarray:
+        """Return the bytes of a large_binary cell as a view of the file; pyarrow's own scalars are copies."""
+        batch, row = self._place(index)
+        cells = batch.column(column)
+        _, offsets, values = cells.buffers()
+        start, end = np.frombuffer(offsets, np.int64, 2, 8 * (cells.offset + row)).tolist()
+        return np.frombuffer(values, np.uint8, end - start, start)
+
+    def _place(self, index: int) -> tuple[Any, int]:
+        """Return the record batch that holds an image, and its row there."""
         if not 0 <= index < len(self):
             raise IndexError(f"image {index} of {len(self)} in {self.path}")
         batch = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._batches[batch].column(column)[int(index - self._starts[batch])]
+        return self._batches[batch], int(index - self._starts[batch])
 
     def _column(self, name: str, read: Callable[[Any], list[Any]]) -> list[Any]:
         return [value for batch in self._batches for value in read(batch.column(name))]

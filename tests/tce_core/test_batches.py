@@ -29,6 +29,14 @@ def parts(batch):
     return [batch.images, batch.labels, batch.colours]
 
 
+def test_threads_change_nothing(batches, streets):
+    draws = [Draw(image) for image in (4, 0, 7)]
+    waiting = Batches(streets.train, batches.settings, seed=3, threads=0)
+    here, there = (parts(made.start(draws, step=2, first=0).wait()) for made in (waiting, batches))
+    assert all(map(torch.equal, here, there))
+    waiting.close()
+
+
 def test_a_batch_split_over_workers_is_the_same_batch(batches):
     draws = [Draw(image) for image in (4, 4, 7, 1)]
     whole = parts(batches.start(draws, step=9, first=0).wait())

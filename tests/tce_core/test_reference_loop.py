@@ -35,7 +35,7 @@ def crop_of(config, data, draw, step, position):
         rng,
         draw.focus,
     )
-    image = image.float() / 255
+    image, labels = torch.from_numpy(image.copy()).permute(2, 0, 1) / 255, torch.from_numpy(labels.copy())
     if config.jitter:
         s = config.jitter
         brightness, contrast, saturation = rng.uniform(1 - s, 1 + s, 3).tolist()

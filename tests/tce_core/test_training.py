@@ -117,6 +117,12 @@ def test_precision_can_be_chosen(fast_config):
     assert not use_bf16(fast_config(precision="fp32"), CPU)
 
 
+@pytest.mark.parametrize("amx", [True, False])
+def test_a_cpu_computes_in_bf16_by_itself_only_with_amx(fast_config, monkeypatch, amx):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert use_bf16(fast_config(precision="auto"), CPU) is amx
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [

@@ -24,7 +24,12 @@ def numbered(height, width):
 
 
 def crop(image, mask, seed=0, focus=None, **settings):
-    return random_crop(image, mask, CropSettings(**settings), np.random.default_rng(seed), focus)
+    return tensors(*random_crop(image, mask, CropSettings(**settings), np.random.default_rng(seed), focus))
+
+
+def tensors(pixels, labels):
+    """A crop as tensors (3, h, w) and (h, w)."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1), torch.from_numpy(labels.copy())
 
 
 @given(sides, sides, scales, seeds, st.booleans(), st.data())
@@ -162,7 +167,7 @@ def test_a_resized_window_is_torchvision_s(height, width, seed):
     # The crop is the whole window: an image of the window's own size leaves no choice of place.
     rng = np.random.default_rng(seed)
     image, mask = rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, 9, (height, width), np.uint8)
-    pixels, labels = cut(image, mask, (32, 48), (height, width), (0, 0))
+    pixels, labels = tensors(*cut(image, mask, (32, 48), (height, width), (0, 0)))
     window = torch.from_numpy(image).permute(2, 0, 1)
     assert torch.equal(pixels, TF.resize(window, [32, 48], antialias=True))
     nearest = TF.resize(torch.from_numpy(mask)[None], [32, 48], InterpolationMode.NEAREST_EXACT)[0]

@@ -91,7 +91,8 @@ def test_many_batches_read_like_one(tmp_path, monkeypatch):
 def test_arrays_are_read_only_views_of_the_mapped_file(folder):
     split = open_dataset(folder).train
     before = pa.total_allocated_bytes()
-    for array in (split.image(0), split.mask(0)):
+    for array, again in ((split.image(0), split.image(0)), (split.mask(0), split.mask(0))):
+        assert np.shares_memory(array, again)
         assert not array.flags.writeable
         assert not array.flags.owndata
         with pytest.raises(ValueError, match="read-only"):
