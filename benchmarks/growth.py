@@ -28,11 +28,12 @@ from sweeps.reporting.mlflow_view import SweepView
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.search import Search
+from tce_core.bootstrap import bootstrap_intervals
 from tce_core.config import TrialConfig
 from tce_core.confusion import confusion_matrix, image_counts
 from tce_core.data.dataset import Split
 from tce_core.distributed import global_sum
-from tce_core.fairness import bootstrap_intervals, fairness_report
+from tce_core.fairness import fairness_report
 from tce_core.sampling import build_sampler
 from tce_core.stochastic import StochasticTilt
 

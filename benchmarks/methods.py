@@ -17,7 +17,7 @@ from sweeps.strategy.observations import Observations
 from sweeps.strategy.proposals import Observation
 from sweeps.strategy.rungs import default_rungs
 from sweeps.strategy.search import Search
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 # Our search runs unchanged, with its space and its record. So each hyperparameter of the surrogate takes the name of a
 # `TrialConfig` setting that allows its range.
@@ -88,7 +88,8 @@ class Ours:
         # The IoUs of two classes, with mean 0.5 + accuracy / 2 and worst balanced / 2: the same trade-off.
         worst, mean = balanced / 2, 0.5 + accuracy / 2
         ious = (float(worst), float(2 * mean - worst))
-        goes_on = self.search.record_epoch(trial.handle, EpochResult(trial.epoch, 0.0, 0.0, ious, {}, None, 1.0, 0.0))
+        result = EpochResult(trial.epoch, 0.0, 0.0, (Scores(0.0, ious),), None, 1.0, 0.0)
+        goes_on = self.search.record_epoch(trial.handle, result)
         if not goes_on:
             self.search.record_end(trial.handle)
         return goes_on

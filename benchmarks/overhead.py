@@ -25,7 +25,7 @@ from sweeps.execution.worker_group import GroupSettings, WorkerGroups
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.strategy.search import Search
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 SPACE = {
     "trial": {"epochs": 2, "crop": [32, 32]},
@@ -41,7 +41,7 @@ SPACE = {
 def outcome(number: int, epoch: int) -> EpochResult:
     """Return a result with a trade-off between the objectives, so that fronts and rungs have work to do."""
     x = np.random.default_rng(number).random()
-    return EpochResult(epoch, 0.0, 0.0, (0.5 * x, 1 - 0.5 * x * x, 0.8), {}, None, 0.0, 0.0)
+    return EpochResult(epoch, 0.0, 0.0, (Scores(0.0, (0.5 * x, 1 - 0.5 * x * x, 0.8)),), None, 0.0, 0.0)
 
 
 def trainable() -> Any:

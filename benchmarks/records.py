@@ -17,7 +17,7 @@ from sweeps.storage.record import Record
 from sweeps.storage.trial import Ended, Spent
 from sweeps.strategy.proposals import distribution_of
 from sweeps.strategy.search import Search
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 EPOCHS, RUNGS, CLASSES = 7, (2, 4), 19
 SPACE = {
@@ -61,7 +61,8 @@ def result(params: dict[str, Any], number: int, epoch: int) -> EpochResult:
     learnt = epoch / (epoch + 1) - 0.2 * steps**2
     ious = np.linspace(0.2 + 0.2 * tilt / (1 + tilt), 0.8 - 0.01 * tilt, CLASSES) * learnt + noise
     interval = {"miou": (0.4, 0.5), "worst_iou": (0.1, 0.2), "std_iou": (0.1, 0.2)}
-    return EpochResult(epoch, 0.5, 0.01, tuple(ious.clip(0.01, 0.99).tolist()), interval, None, 8.0, 0.5)
+    plain = Scores(0.0, tuple(ious.clip(0.01, 0.99).tolist()), intervals=interval)
+    return EpochResult(epoch, 0.5, 0.01, (plain,), None, 8.0, 0.5)
 
 
 def ended_trials(search: Search, numbers: range) -> Iterator[FrozenTrial]:

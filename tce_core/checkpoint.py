@@ -14,6 +14,9 @@ from tce_core.config import TrialConfig
 from tce_core.errors import BAD_INPUT, NO_SPACE, TEMPORARY, UserError
 from tce_core.files import replacing
 
+FORMAT = 2
+"""Version of what a checkpoint holds. 1 had no number, and the result of its last epoch had no `curve`."""
+
 
 class CannotSave(UserError):
     """A checkpoint or weights could not be written. The training itself did not fail.
@@ -47,7 +50,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, open(partial, "wb") as file:
-            torch.save(dict(state), file)  # to a path, torch would hide the reason of a failed write
+            torch.save({"format": FORMAT, **state}, file)  # to a path, torch would hide the reason of a failed write
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a failed write as a RuntimeError
         raise _cannot_save(path, "the checkpoint", error) from None
 
@@ -56,10 +59,14 @@ def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
     """Read the state that `save_checkpoint` wrote for the same configuration.
 
     Raises:
-        UserError: the file is not a checkpoint, or it belongs to another configuration; the message names the key
-            that differs.
+        UserError: the file is not a checkpoint, or it belongs to another version of this program or another
+            configuration; the message names the key that differs.
     """
     state = read_checkpoint(path)
+    if (version := state.get("format", 1)) != FORMAT:
+        raise UserError(
+            f"{path}: written by another version of this program (format {version}, not {FORMAT}); use another file"
+        )
     saved, wanted = json.loads(state["config"]), json.loads(config.model_dump_json())
     for key in wanted:
         if saved.get(key) != wanted[key]:

@@ -1,4 +1,4 @@
-"""Fairness measures from the IoU of each class (arXiv 2103.14051, Tables 1-3), and their bootstrap intervals.
+"""Fairness measures from the IoU of each class (arXiv 2103.14051, Tables 1-3).
 
 IoUs can be fractions or percentages; results have the same unit. NaN marks an absent class, which is in neither the
 truth nor the prediction. Absent classes are left out; they never count as 0.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tce_core.iou import Floats, iou_from_counts
+from tce_core.iou import Floats
 
 
 @dataclass(frozen=True)
@@ -159,62 +159,6 @@ def class_table(
     ruler = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     form = f"| {{:<{widths[0]}}} | {{:>{widths[1]}}} | {{:>{widths[2]}}} | {{:>{widths[3]}}} |"
     return "\n".join(form.format(*cells) for cells in (head, ruler, *rows))
-
-
-def bootstrap_intervals(
-    counts: npt.ArrayLike, level: float = 0.95, resamples: int = 200, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Compute percentile bootstrap intervals of `miou`, `worst_iou` and `std_iou` by resampling the images.
-
-    An interval shows how much the measure would change with another sample of *images*. It does not include the
-    randomness of training. Resampling biases a minimum downwards, so the interval of `worst_iou` is too low.
-
-    Args:
-        counts: (N, 3, K) int64, (tp, fp, fn) of each image, in pixels.
-        level: coverage, in (0, 1).
-        resamples: how many times N images are drawn with replacement.
-        seed: seed of these draws.
-
-    Returns:
-        The lower and upper end of the interval, by measure.
-
-    Raises:
-        ValueError: `counts` is not (N, 3, K) or has no valid pixel, or `level` is outside (0, 1).
-    """
-    iou = _resampled_iou(counts, resamples, seed)
-    iou = iou[~np.isnan(iou).all(axis=1)]  # a resample of void images only has no IoU
-    miou = np.nanmean(iou, axis=1)
-    squares = np.nansum((iou - miou[:, None]) ** 2, axis=1)
-    present = np.count_nonzero(~np.isnan(iou), axis=1)
-    samples = {
-        "miou": miou,
-        "worst_iou": np.nanmin(iou, axis=1),
-        "std_iou": np.sqrt(squares / np.maximum(present - 1, 1)),  # 0 for a single class, as in the report
-    }
-    ends = {name: _ends(sample, level) for name, sample in samples.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
-
-
-def _resampled_iou(counts: npt.ArrayLike, resamples: int, seed: int) -> Floats:
-    """Return the IoU of each class in each bootstrap resample, (resamples, K)."""
-    pixels = np.asarray(counts, dtype=np.float64)  # exact: pixel counts stay far below 2 ** 53
-    if pixels.ndim != 3 or pixels.shape[1] != 3:
-        raise ValueError(f"counts must be (N, 3, K), not {pixels.shape}")
-    if pixels.sum() == 0:
-        raise ValueError("no valid pixel in any image")
-    n = len(pixels)
-    # A resample is a row of weights (how often each image is drawn), so one matrix product adds up the counts.
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)  # (resamples, N)
-    summed = weights.astype(np.float64) @ pixels.reshape(n, -1)
-    return iou_from_counts(summed.reshape(resamples, *pixels.shape[1:]))
-
-
-def _ends(samples: Floats, level: float) -> Floats:
-    """Return the ends of the central interval that holds `level` of the samples along the first axis, (2, ...)."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    tail = 50 * (1 - level)
-    return np.asarray(np.nanpercentile(samples, [tail, 100 - tail], axis=0))
 
 
 def _checked(iou: npt.ArrayLike, name: str) -> Floats:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,22 +10,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from tce_core import distributed
+from tce_core.adjust import TAUS, class_shares, offsets
 from tce_core.batches import Batches
 from tce_core.checkpoint import load_checkpoint, save_checkpoint
 from tce_core.colours import normalise
 from tce_core.config import TrialConfig
-from tce_core.confusion import iou_from_confusion
 from tce_core.data.crops import CropSettings
 from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
-from tce_core.fairness import bootstrap_intervals
 from tce_core.feed import Feed
 from tce_core.loss_table import LOSSES
 from tce_core.losses import configured_loss, mean_loss
 from tce_core.model import build_model
 from tce_core.pixel_losses import class_losses
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, check_taus, measured_curve
 from tce_core.sampling import StochasticDraws, build_sampler
 from tce_core.schedules import learning_rate, tilt
 from tce_core.seeding import Stream, torch_seed
@@ -36,7 +35,12 @@ class NonFiniteLossError(ArithmeticError):
 
 
 def train(
-    config: TrialConfig, data: Dataset, *, checkpoint: Path | None = None, device: torch.device | None = None
+    config: TrialConfig,
+    data: Dataset,
+    *,
+    checkpoint: Path | None = None,
+    device: torch.device | None = None,
+    taus: Sequence[float] = TAUS,
 ) -> Generator[EpochResult]:
     """Train for `config.epochs` epochs and yield the result of each after its evaluation.
 
@@ -51,15 +55,17 @@ def train(
         checkpoint: a file that is rewritten before every yield. If it exists at the start, the run continues from it,
             and the first result is the one in the file. Default: no checkpoint.
         device: where to train. Default: `default_device()`.
+        taus: the strengths of logit adjustment that each evaluation compares (see `adjust`): 0, then rising.
 
     Raises:
         UserError: the settings do not fit the data, the model or the number of workers, or the checkpoint belongs to
-            another configuration or data set.
+            another configuration, data set, version of this program or other taus.
+        ValueError: `taus` do not begin with 0, or do not rise.
         CannotSave: the checkpoint cannot be written.
         NonFiniteLossError: training diverged; raised on every rank.
     """
     data.require_trainable()
-    run = Run(config, data, device or default_device())
+    run = Run(config, data, device or default_device(), taus)
     try:
         if checkpoint is not None and checkpoint.exists():
             yield run.load(checkpoint)
@@ -75,8 +81,9 @@ def train(
 class Run:
     """The state of one training run on one rank."""
 
-    def __init__(self, config: TrialConfig, data: Dataset, device: torch.device) -> None:
-        self.config, self.data, self.device = config, data, device
+    def __init__(self, config: TrialConfig, data: Dataset, device: torch.device, taus: Sequence[float] = TAUS) -> None:
+        check_taus(taus)
+        self.config, self.data, self.device, self.taus = config, data, device, tuple(taus)
         distributed.share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
         self.steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
         self.epoch = 0
@@ -92,6 +99,7 @@ class Run:
         )
         self.sampler = build_sampler(config, data.train.pixel_counts)
         self.pixel_counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))  # (K,)
+        self.offsets = torch.from_numpy(offsets(class_shares(data.train.pixel_counts), self.taus))  # (T, K)
         self.loss = configured_loss(config, self.pixel_counts)
         crops = CropSettings(config.crop, config.scale, config.flip, config.jitter)
         on_gpu = device.type == "cuda"
@@ -111,14 +119,13 @@ class Run:
         self.feed.end_epoch()
         trained = time.perf_counter()
         self._share_buffers()
-        confusion, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16)
+        _, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16, offsets=self.offsets)
         self.epoch += 1
         return EpochResult(
             epoch=self.epoch,
             train_loss=math.fsum(losses) / len(losses),
             lr=self.optimizer.param_groups[0]["lr"],
-            iou=tuple(iou_from_confusion(confusion).tolist()),
-            intervals=bootstrap_intervals(counts.numpy()),
+            curve=measured_curve(self.taus, counts.numpy()),
             class_weights=self._class_weights(),
             train_seconds=trained - started,
             evaluation_seconds=time.perf_counter() - trained,
@@ -217,11 +224,14 @@ class Run:
         state = load_checkpoint(path, self.config)
         if state.get("data") != self.data.fingerprint:
             raise UserError(f"{path}: written with other data than {self.data.path}; use another file")
+        result = EpochResult.from_json(state["result"])
+        if (saved := tuple(scores.tau for scores in result.curve)) != self.taus:
+            raise UserError(f"{path}: written with taus {saved}, not {self.taus}; use another file")
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sampler.load_state_dict(state["sampler"])
-        return EpochResult.from_json(state["result"])
+        return result
 
 
 def use_bf16(config: TrialConfig, device: torch.device) -> bool:

@@ -23,7 +23,7 @@ from sweeps.storage.trial import Ended, Role, Spent, TrialRecord, trial_record
 from tce_core.errors import TemporaryError, UserError
 from tce_core.results import EpochResult
 
-FORMAT = 3
+FORMAT = 4
 """Version of what a record stores. A record of another version is refused, because it would be misread."""
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -7,7 +7,7 @@ import optuna
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.strategy.search import Search
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 EPOCHS = 4
 SPACE = {
@@ -29,7 +29,7 @@ def result(epoch, miou=0.5, worst=0.1):
 
 def ious(epoch, *values):
     """A result with these IoUs, one for each class."""
-    return EpochResult(epoch, 0.5, 0.01, values, {}, None, 1.0, 0.1)
+    return EpochResult(epoch, 0.5, 0.01, (Scores(0.0, values),), None, 1.0, 0.1)
 
 
 def train(search, trial, *measures):

@@ -15,7 +15,7 @@ from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from tce_core.config import TrialConfig
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 NAMES = ("road", "traffic light", "traffic/light", "rider")
 EPOCHS = 3
@@ -48,7 +48,8 @@ def result(epoch, miou, worst):
     """A result of four classes. The second is absent: it is in neither truth nor prediction."""
     high = (3 * miou - worst) / 2
     intervals = {"miou": (miou - 0.02, miou + 0.01), "worst_iou": (worst - 0.03, worst + 0.01)}
-    return EpochResult(epoch, 1 / epoch, 0.1 / epoch, (high, math.nan, high, worst), intervals, None, 2.0, 0.5)
+    plain = Scores(0.0, (high, math.nan, high, worst), intervals=intervals)
+    return EpochResult(epoch, 1 / epoch, 0.1 / epoch, (plain,), None, 2.0, 0.5)
 
 
 class Sweep:

@@ -9,7 +9,7 @@ from sweeps.reporting.export_file import read_export
 from sweeps.strategy.options import Runtime
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 from tests.sweeps.shown import EPOCHS, OUTDONE, PRUNED, Sweep
 
 
@@ -19,13 +19,15 @@ def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
     sweep = Sweep(storage, dataset=str(tmp_path / "data"))
     iou = np.full(data.num_classes, 0.9)
     stopped = sweep.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
-    sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, tuple(iou), {}, None, 1.0, 1.0), 1.0)
+    sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, (Scores(0.0, tuple(iou)),), None, 1.0, 1.0), 1.0)
     sweep.end(stopped, PRUNED, OUTDONE)
     with pytest.raises(UserError, match="no completed trial"):
         export(["streets-1", "--storage", storage])
     complete = sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0})
     for epoch in range(1, EPOCHS + 1):
-        sweep.record.add_epoch(complete, EpochResult(epoch, 1.0, 0.1, tuple(iou / 2), {}, None, 1.0, 1.0), 1.0)
+        sweep.record.add_epoch(
+            complete, EpochResult(epoch, 1.0, 0.1, (Scores(0.0, tuple(iou / 2)),), None, 1.0, 1.0), 1.0
+        )
     sweep.end(complete)
     export(["streets-1", "--storage", storage])
     export(["streets-1", "--storage", storage, "--all"])

@@ -39,13 +39,13 @@ from ray import tune
 import sweeps.execution.slot, sweeps.execution.tune, sweeps.run, sweeps.sweep
 from sweeps.cli import run_command
 from sweeps.execution.worker_group import WorkerGroups
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 class Instant(sweeps.execution.slot.Slot):
     def step(self):
         self.epoch += 1
         iou = (max(0.1, 1 - self.number / 200),) * 10
-        result = EpochResult(self.epoch, 1.0, 0.1, iou, {}, None, 0.1, 0.1)
+        result = EpochResult(self.epoch, 1.0, 0.1, (Scores(0.0, iou),), None, 0.1, 0.1)
         return {"result": result.to_json()}
 
 class NoWorkers:

@@ -190,7 +190,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     model = build_model(TrialConfig(**best["trial"]), data.num_classes)
     model.load_state_dict(safetensors.torch.load_file(folder / "best.safetensors"), strict=True)
     model = model.to(memory_format=torch.channels_last)
-    confusion, _ = evaluate(model, open_dataset(tmp_path / "tiny").val, torch.device("cpu"))
+    (confusion,), _ = evaluate(model, open_dataset(tmp_path / "tiny").val, torch.device("cpu"))
     assert fairness_report(iou_from_confusion(confusion)).miou == pytest.approx(best["measured"]["miou"], abs=1e-6)
 
 

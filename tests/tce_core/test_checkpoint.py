@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import pickle
 
@@ -38,6 +39,24 @@ def test_a_checkpoint_of_other_data_is_refused(fast_config, checkpoint, tmp_path
     other = make_streets(tmp_path / "other", seed=1, train=16, val=2, test=1, size=(64, 96))
     with pytest.raises(UserError, match=r"run\.pt: written with other data than .*other; use another file"):
         next(train(fast_config(), other, checkpoint=checkpoint, device=CPU))
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused(fast_config, streets, checkpoint, tmp_path):
+    """An earlier version wrote no format, and `iou` in the place of `curve`."""
+    state, path = read_checkpoint(checkpoint), tmp_path / "earlier.pt"
+    del state["format"]
+    result = json.loads(state["result"])
+    state["result"] = json.dumps({**result, "iou": result.pop("curve")[0]["iou"], "intervals": {}})
+    torch.save(state, path)
+    with pytest.raises(
+        UserError, match=r"^[^\n]*earlier\.pt: written by another version of this program \(format 1, not"
+    ):
+        next(train(fast_config(), streets, checkpoint=path, device=CPU))
+
+
+def test_a_checkpoint_of_other_taus_is_refused(fast_config, streets, checkpoint):
+    with pytest.raises(UserError, match=r"written with taus \(0.0, 0.25, 0.5, 0.75, 1.0\), not \(0.0, 0.1\); use"):
+        next(train(fast_config(), streets, checkpoint=checkpoint, device=CPU, taus=(0.0, 0.1)))
 
 
 def flip_a_bit(content):

@@ -95,7 +95,7 @@ def some_training(config, data):
         "sampler": run.sampler.state_dict(),
         "loss": result.train_loss,
         "iou": result.iou,
-        "intervals": dict(result.intervals),
+        "curve": [scores.as_dict() for scores in result.curve],
     }
 
 
@@ -197,7 +197,7 @@ def test_both_ranks_end_with_the_same_weights_and_results(ranks, key):
     one, other = (found["runs"][key] for found in ranks)
     assert one["state"].keys() == other["state"].keys()
     assert [name for name in one["state"] if not torch.equal(one["state"][name], other["state"][name])] == []
-    for what in ("draws", "sampler", "loss", "iou", "intervals"):
+    for what in ("draws", "sampler", "loss", "iou", "curve"):
         assert repr(one[what]) == repr(other[what])  # repr, because NaN is not equal to itself
 
 
@@ -222,7 +222,7 @@ def test_two_processes_train_about_as_one(ranks, alone):
 def test_the_evaluation_is_that_of_one_process(ranks, config, streets):
     run = Run(config, streets, CPU)
     run.model.load_state_dict(ranks[0]["runs"]["mcce"]["state"])
-    confusion, _ = evaluate(run.model, streets.val, CPU)
+    (confusion,), _ = evaluate(run.model, streets.val, CPU)
     run.close()
     iou = confusion.diagonal() / (confusion.sum(0) + confusion.sum(1) - confusion.diagonal())
     # Logits round differently in batches of other sizes, so the class of a few pixels may change.

@@ -9,11 +9,13 @@ from sklearn.metrics import confusion_matrix
 from torch import nn
 
 from tce_core import VOID
+from tce_core.adjust import TAUS, class_shares, offsets
 from tce_core.colours import normalise
-from tce_core.evaluation import evaluate, most_likely, predict
+from tce_core.evaluation import evaluate, predict
 from tce_core.model import build_model
 
 CLASSES = 7
+CPU = torch.device("cpu")
 
 
 class ByPixel(nn.Module):
@@ -38,20 +40,10 @@ def test_any_size_can_be_predicted(size):
     assert torch.equal(prediction.long(), expected)
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_most_likely_class_is_torch_s_argmax(layout, dtype):
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randint(-3, 4, (2, CLASSES, 33, 40), generator=generator).to(dtype)  # many ties
-    logits[:, 2, 5], logits[:, 3, 6], logits[:, :, 7] = float("nan"), float("inf"), 0
-    logits = logits.contiguous(memory_format=layout)
-    assert torch.equal(most_likely(logits).long(), logits.argmax(1))
-
-
 @pytest.mark.parametrize("images_at_a_time", [1, 4, 8])
 def test_a_split_s_counts_are_scikit_learn_s(streets, images_at_a_time):
     model, split, k, pixels = ByPixel(10), streets.val, 10, int(streets.val.sizes[0].prod())
-    confusion, counts = evaluate(model, split, torch.device("cpu"), batch_pixels=images_at_a_time * pixels)
+    (confusion,), (counts,) = evaluate(model, split, CPU, batch_pixels=images_at_a_time * pixels)
     expected = np.zeros((k, k), np.int64)
     for i in range(len(split)):
         image = torch.tensor(split.image(i)).permute(2, 0, 1)[None]
@@ -63,11 +55,36 @@ def test_a_split_s_counts_are_scikit_learn_s(streets, images_at_a_time):
     assert (confusion.numpy() == expected).all()
 
 
+@pytest.mark.parametrize("images_at_a_time", [1, 4])
+def test_the_counts_of_every_adjustment_are_scikit_learn_s(streets, images_at_a_time):
+    model, split, k, pixels = ByPixel(10), streets.val, 10, int(streets.val.sizes[0].prod())
+    moved = torch.from_numpy(offsets(class_shares(streets.train.pixel_counts), TAUS))
+    confusion, counts = evaluate(model, split, CPU, batch_pixels=images_at_a_time * pixels, offsets=moved)
+    assert confusion.shape == (len(TAUS), k, k)
+    assert counts.shape == (len(TAUS), len(split), 3, k)
+    expected = np.zeros((len(TAUS), k, k), np.int64)
+    for i in range(len(split)):
+        with torch.no_grad():
+            logits = model.scores(normalise(torch.tensor(split.image(i)).permute(2, 0, 1)[None]))[0].numpy()
+        for t in range(len(TAUS)):
+            guess = (logits - moved[t].float().numpy()[:, None, None]).argmax(0).ravel()
+            truth = split.mask(i).ravel()
+            one = confusion_matrix(truth[truth != VOID], guess[truth != VOID], labels=range(k))
+            tp = one.diagonal()
+            assert counts[t, i].tolist() == [tp.tolist(), (one.sum(0) - tp).tolist(), (one.sum(1) - tp).tolist()]
+            expected[t] += one
+    assert (confusion.numpy() == expected).all()
+    assert len({one.tobytes() for one in expected}) == len(TAUS)  # each strength predicts something else
+    plain, plain_counts = evaluate(model, split, CPU)
+    assert torch.equal(confusion[:1], plain)
+    assert torch.equal(counts[:1], plain_counts)
+
+
 def test_evaluation_does_not_change_the_model(streets, fast_config):
     trained = build_model(fast_config(), 10).train()
     before = {key: value.clone() for key, value in trained.state_dict().items()}
-    one, _ = evaluate(trained, streets.val, torch.device("cpu"))
-    again, _ = evaluate(trained, streets.val, torch.device("cpu"))
+    one, _ = evaluate(trained, streets.val, CPU)
+    again, _ = evaluate(trained, streets.val, CPU)
     assert torch.equal(one, again)  # no dropout
     after = trained.state_dict()  # parameters and BatchNorm statistics
     assert all(torch.equal(value, before[key]) for key, value in after.items())
@@ -76,8 +93,9 @@ def test_evaluation_does_not_change_the_model(streets, fast_config):
 @pytest.mark.parametrize("world", [2, 4, 5, 7])
 def test_each_image_is_read_once_by_one_rank(streets, world, monkeypatch):
     """Six images: 2 ranks share them evenly, 4 and 5 do not, and with 7 ranks one has none."""
-    model, split, cpu = ByPixel(10), streets.val, torch.device("cpu")
-    alone = evaluate(model, split, cpu)
+    model, split = ByPixel(10), streets.val
+    moved = torch.from_numpy(offsets(class_shares(streets.train.pixel_counts), TAUS))
+    alone = evaluate(model, split, CPU, offsets=moved)
     read = []
     image = split.image
     monkeypatch.setattr(split, "image", lambda i: (read.append(i), image(i))[1])
@@ -86,7 +104,7 @@ def test_each_image_is_read_once_by_one_rank(streets, world, monkeypatch):
     parts = []
     for rank in range(world):
         monkeypatch.setattr("tce_core.distributed.rank", lambda rank=rank: rank)
-        parts.append(evaluate(model, split, cpu, batch_pixels=2 * int(split.sizes[0].prod())))
+        parts.append(evaluate(model, split, CPU, batch_pixels=2 * int(split.sizes[0].prod()), offsets=moved))
     assert sorted(read) == list(range(len(split)))
     for whole, shares in zip(alone, zip(*parts, strict=True), strict=True):
         assert torch.equal(torch.stack(shares).sum(0), whole)
@@ -97,7 +115,7 @@ def test_a_label_that_is_no_class_is_named_at_the_end(streets, monkeypatch):
     mask = split.mask
     monkeypatch.setattr(split, "mask", lambda i: np.where(mask(i) == 0, 77, mask(i)).astype(np.uint8))
     with pytest.raises(ValueError, match=r"label id 77 is outside 0\.\.9"):
-        evaluate(ByPixel(10), split, torch.device("cpu"))
+        evaluate(ByPixel(10), split, CPU)
 
 
 def test_the_next_batch_is_read_while_the_model_computes(streets, monkeypatch):
@@ -112,5 +130,5 @@ def test_the_next_batch_is_read_while_the_model_computes(streets, monkeypatch):
             seen.append(read[following].wait(timeout=30))
             return super().forward(x)
 
-    evaluate(Waiting(10), split, torch.device("cpu"), batch_pixels=pixels)
+    evaluate(Waiting(10), split, CPU, batch_pixels=pixels)
     assert seen == [True] * len(split)

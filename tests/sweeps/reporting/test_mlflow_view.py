@@ -16,7 +16,7 @@ from sweeps.reporting.tracking import EXPERIMENT, Tracking
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.pareto import hypervolume
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 from tests.sweeps.shown import (
     FAIL,
     NAMES,
@@ -244,7 +244,7 @@ def test_the_front_is_a_table_in_mlflow(uri, storage, monkeypatch):
 
 def test_a_trial_without_any_class_iou_is_shown_and_does_not_hide_the_others(uri, storage):
     sweep = Sweep(storage)
-    nothing = EpochResult(1, math.inf, 0.1, (math.nan,) * 4, {}, None, 2.0, 0.5)
+    nothing = EpochResult(1, math.inf, 0.1, (Scores(0.0, (math.nan,) * 4),), None, 2.0, 0.5)
     sweep.record.add_epoch(sweep.begin("baseline", "mcce"), nothing, 1.0)
     sweep.end(0, FAIL, "the objectives are not finite after epoch 1")
     sweep.train(sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0}), 0.49, 0.3)

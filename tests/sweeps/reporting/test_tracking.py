@@ -12,7 +12,7 @@ from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 from tests.sweeps.shown import COMPLETE, EPOCHS, NAMES, Sweep, content, history, numbers, parent, plan, rows, runs
 
 
@@ -121,7 +121,7 @@ def test_the_tracking_command_writes_a_sweep_later(uri, storage, tmp_path, monke
     record = Record.create(storage, plan(dataset=str(tmp_path / "data")))
     number = record.begin("baseline", "mcce", TrialConfig().model_dump(mode="json")).number
     iou = tuple(np.linspace(0.9, 0.1, data.num_classes))
-    record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0), 1.0)
+    record.add_epoch(number, EpochResult(1, 1.0, 0.1, (Scores(0.0, iou),), None, 1.0, 1.0), 1.0)
     record.end(number, COMPLETE, None, seconds=2.0)
     # An old file store: MLflow would use it (and fail) if no tracking URI was given.
     (tmp_path / "mlruns" / "0").mkdir(parents=True)

@@ -15,7 +15,7 @@ from sweeps.storage.record import NotBegun, Record
 from sweeps.storage.trial import Ended, Spent
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 PLAN = Plan(
     name="first",
@@ -44,7 +44,9 @@ CONFIG = TrialConfig(epochs=2, lr=0.1 + 0.2, crop=(32, 48)).model_dump(mode="jso
 
 
 def result(epoch, iou=(0.9, math.nan, 0.5, 0.1)):
-    return EpochResult(epoch, 1 / 3, 0.1, iou, {"miou": (0.1, 0.7)}, (0.25, 0.75), 2.5, 0.5)
+    plain = Scores(0.0, iou, {"worst_recall": 0.25}, {"miou": (0.1, 0.7)})
+    adjusted = Scores(0.5, iou[::-1], {"worst_recall": math.nan})
+    return EpochResult(epoch, 1 / 3, 0.1, (plain, adjusted), (0.25, 0.75), 2.5, 0.5)
 
 
 def test_a_plan_is_read_as_it_was_written(storage):
@@ -326,9 +328,9 @@ def test_the_record_is_plain_optuna(storage, tmp_path):
 def test_a_record_of_another_version_is_refused_and_not_misread(storage):
     """The names of what is stored changed: an old record would load without its confirmation runs."""
     record = Record.create(storage, PLAN)
-    for version in (1, 2, 4):
+    for version in (1, 2, 3, 5):
         record.study.set_user_attr("format", version)
         with pytest.raises(
-            UserError, match=rf"recorded by another version of this program \(format {version}, not 3\)"
+            UserError, match=rf"recorded by another version of this program \(format {version}, not 4\)"
         ):
             Record.load(storage, "first")

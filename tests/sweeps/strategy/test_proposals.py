@@ -9,7 +9,7 @@ from search_spaces.loading import load_space
 from search_spaces.space import parse_space
 from sweeps.strategy.proposals import GP_SERVES, SHOWN, Observation, Proposal, Proposer
 from sweeps.strategy.tried import CLOSE
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 from tests.sweeps.searching import reopened
 
 SAMPLERS = ("tpe", "gp", "nsga2", "random", "grid")
@@ -38,7 +38,7 @@ def outcome(trial):
     worst = 0.3 * t / (1 + t) - 0.1 * (trial.params["loss"] == "class_tilt") * lr
     mean = 0.7 - 0.02 * t + lr
     high = (4 * mean - worst) / 3
-    return EpochResult(1, 0.5, 0.01, (high, high, high, max(worst, 0.0)), {}, None, 1.0, 0.1)
+    return EpochResult(1, 0.5, 0.01, (Scores(0.0, (high, high, high, max(worst, 0.0))),), None, 1.0, 0.1)
 
 
 def end(search, trial):
@@ -218,7 +218,7 @@ def test_a_space_of_few_configurations_tries_each_once_and_then_ends(begin, samp
     search = begin(space={**SPACE, "space": few}, sampler=sampler, trials=9, confirm=0)
     for _ in range(4):
         trial = search.next()
-        search.record_epoch(trial.number, EpochResult(1, 0.5, 0.01, (0.5, 0.3), {}, None, 1.0, 0.1))
+        search.record_epoch(trial.number, EpochResult(1, 0.5, 0.01, (Scores(0.0, (0.5, 0.3)),), None, 1.0, 0.1))
         search.record_end(trial.number)
     assert search.next() is None
     assert search.finished

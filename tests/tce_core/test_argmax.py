@@ -1,0 +1,69 @@
+"""The class of the largest logit compared with torch's and NumPy's argmax."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tce_core import argmax
+from tce_core.adjust import TAUS, class_shares, offsets
+from tce_core.argmax import most_likely, most_likely_adjusted
+
+CLASSES = 7
+LAYOUTS = pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+
+
+def adjustments(seed=0, classes=CLASSES, taus=TAUS):
+    return torch.from_numpy(
+        offsets(class_shares(np.random.default_rng(seed).integers(0, 10**6, classes)), taus)
+    ).float()
+
+
+@LAYOUTS
+@DTYPES
+def test_the_most_likely_class_is_torch_s_argmax(layout, dtype):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randint(-3, 4, (2, CLASSES, 33, 40), generator=generator).to(dtype)  # many ties
+    logits[:, 2, 5], logits[:, 3, 6], logits[:, :, 7] = float("nan"), float("inf"), 0
+    logits = logits.contiguous(memory_format=layout)
+    assert torch.equal(most_likely(logits).long(), logits.argmax(1))
+    assert torch.equal(most_likely_adjusted(logits, torch.zeros(1, CLASSES))[0].long(), logits.argmax(1))
+
+
+@LAYOUTS
+@DTYPES
+@pytest.mark.parametrize("tile", [1, 5000, argmax.CPU_TILE])
+def test_every_adjustment_is_numpy_s_argmax(layout, dtype, tile, monkeypatch):
+    monkeypatch.setattr(argmax, "CPU_TILE", tile)
+    logits = 3 * torch.randn(2, CLASSES, 33, 40, generator=torch.Generator().manual_seed(1))
+    logits = logits.to(dtype).contiguous(memory_format=layout)[..., 1:, :-3]
+    moved = adjustments()
+    found = most_likely_adjusted(logits, moved)
+    assert found.dtype == torch.uint8
+    expected = logits.float().numpy()[None] - moved.numpy()[:, None, :, None, None]
+    assert (found.numpy() == expected.argmax(2)).all()
+    assert torch.equal(found[0], most_likely(logits))
+    assert all((one != other).any() for one, other in pairwise(found))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(1, 9))
+def test_pixels_differ_from_numpy_s_argmax_only_where_two_classes_tie(seed, taus, classes):
+    rng = np.random.default_rng(seed)
+    moved = adjustments(seed, classes, sorted(rng.uniform(0, 2, taus)))
+    logits = torch.from_numpy(rng.normal(0, rng.uniform(0, 5), (1, classes, 8, 8)).astype(np.float32))
+    found = most_likely_adjusted(logits, moved).long()
+    exact = logits.double()[None] - moved.double()[:, None, :, None, None]
+    chosen = exact.gather(2, found[:, :, None]).squeeze(2)
+    assert torch.all(chosen >= exact.amax(2) - 1e-5)
+
+
+@pytest.mark.gpu
+@LAYOUTS
+def test_a_gpu_predicts_the_same(layout):
+    logits = 3 * torch.randn(2, CLASSES, 33, 40, generator=torch.Generator().manual_seed(2))
+    logits, moved = logits.contiguous(memory_format=layout), adjustments()
+    assert torch.equal(most_likely_adjusted(logits.cuda(), moved.cuda()).cpu(), most_likely_adjusted(logits, moved))
