@@ -74,7 +74,7 @@ def ask_seconds(search: Search, slots: int, rounds: int = 6) -> list[float]:
         seconds.append(time.perf_counter() - started)
         # The trial at this place begins, and an older one ends.
         oldest = next(i for i, one in enumerate(observed) if one.values is None)
-        observed[oldest] = replace(observed[oldest], values=(0.5, 0.2), shortfall=-0.1)
+        observed[oldest] = replace(observed[oldest], values=(0.5, 0.2), shortfalls={"miou": -0.1})
         observed.append(proposals.Observation(proposal.params))
     return seconds
 

@@ -81,7 +81,7 @@ def ended_trials(search: Search, numbers: range) -> Iterator[FrozenTrial]:
             params=params,
             distributions={name: DISTRIBUTIONS[name] for name in params},
             user_attrs=attrs,
-            values=list(search.plan.objectives.values(results[-1].report)) if complete else None,
+            values=list(search.plan.objectives.values(results[-1])) if complete else None,
         )
 
 

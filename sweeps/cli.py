@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
+from sweeps.storage.measures import is_objective, objectives_text
 from tce_core.errors import BAD_INPUT, NO_SPACE, UserError, exit_code_of
 
 DONE = 0
@@ -36,6 +37,25 @@ def add_tracking_uri(parser: argparse._ActionsContainer) -> None:
 
 def add_address(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
+
+
+def add_floor(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--floor",
+        dest="floors",
+        nargs="+",
+        action="extend",
+        metavar="NAME=VALUE",
+        help="what the recommended trial must keep, of a class, a measure or `others` (the other classes): wall=0.3, "
+        "or with a sign relative to the baseline, miou=-0.01",
+    )
+
+
+def objective(text: str) -> str:
+    """Parse the name of a measure that can lead. Classes are looked up later, when the data set is known."""
+    if not is_objective(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {objectives_text()}")
+    return text
 
 
 def positive(text: str) -> int:

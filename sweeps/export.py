@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeps.cli import DONE, Parser, add_storage, run_command
+from sweeps.cli import DONE, Parser, add_floor, add_storage, objective, run_command
 from sweeps.reporting.export_file import export_of, write_export
 from sweeps.storage.folder import DEFAULT_STORAGE, folder_of
-from sweeps.storage.objectives import MEASURES, Objective, Objectives
+from sweeps.storage.measures import is_objective, objectives_text
 from sweeps.storage.record import Record
+from sweeps.strategy.floors import parse_floors
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.outcome import Outcome
 from tce_core.data.dataset import open_dataset
@@ -22,7 +23,10 @@ from tce_core.errors import UserError
 def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/export.py") -> int:
     parser = Parser(prog=prog, description="Export a sweep's recommended configuration, or its whole front.")
     parser.add_argument("name", help="the sweep")
-    parser.add_argument("--objective", choices=list(MEASURES), help="lead with another measure than the sweep did")
+    parser.add_argument(
+        "--objective", type=objective, metavar="MEASURE", help="lead with another measure than the sweep did"
+    )
+    add_floor(parser)
     parser.add_argument("--out", type=Path, help="file to write (with --all: folder); default: in runs/NAME/")
     parser.add_argument(
         "--all", dest="whole_front", action="store_true", help="every point of the Pareto front, one file each"
@@ -38,7 +42,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/expo
 def export_sweep(
     name: str,
     *,
-    objective: Objective | None = None,
+    objective: str | None = None,
+    floors: Sequence[str] | None = None,
     out: str | Path | None = None,
     whole_front: bool = False,
     runtime: Runtime | None = None,
@@ -48,6 +53,7 @@ def export_sweep(
     Args:
         name: the sweep.
         objective: the measure that picks the recommended trial. Default: the sweep's.
+        floors: what it must keep, such as `wall=0.3`, beside the sweep's allowance. Default: the sweep's floors.
         out: file to write, or with `whole_front` the folder. Default: `best.yaml` or `front/` in the sweep's folder.
         whole_front: export every point of the Pareto front, not only the recommended one.
         runtime: where the sweep is kept.
@@ -56,23 +62,24 @@ def export_sweep(
         The files that were written.
 
     Raises:
-        UserError: there is no such sweep, nothing to export, or a file that cannot be written.
+        UserError: there is no such sweep, class or measure, nothing to export, or a file that cannot be written.
     """
     where = runtime or Runtime()
-    if objective is not None and objective not in MEASURES:
-        raise UserError(f"objective '{objective}': it is one of {', '.join(MEASURES)}")
+    if objective is not None and not is_objective(objective):
+        raise UserError(f"objective '{objective}': it is one of {objectives_text()}")
     record = Record.load(where.storage, name)
-    outcome = Outcome(record, Objectives(objective or record.plan.objective, record.plan.allowance))
-    choice = outcome.choose()
-    if choice is None:
-        raise UserError(f"sweep '{name}' has no completed trial that keeps the guard; nothing to export")
-    class_names = open_dataset(record.plan.dataset).class_names
-    folder = folder_of(record.plan, where.runs)
-    if not whole_front:
+    plan, asked = record.plan, record.plan.objectives
+    class_names = open_dataset(plan.dataset).class_names
+    given = asked.floors if floors is None else parse_floors(floors, class_names)
+    outcome = Outcome(record, replace(asked, objective=objective or plan.objective, classes=class_names, floors=given))
+    folder = folder_of(plan, where.runs)
+    if whole_front and outcome.candidates():
+        target = Path(out or folder.front)
+        choices = {target / f"trial-{t.number:05d}.yaml": outcome.choice_of(t) for t in outcome.front()}
+    elif (choice := outcome.choose()) is not None:
         choices = {Path(out or folder.best): choice}
     else:
-        target = Path(out or folder.front)
-        choices = {target / f"trial-{t.number:05d}.yaml": replace(choice, trial=t) for t in outcome.front()}
+        raise UserError(f"sweep '{name}': {outcome.why_none()}")
     for path, chosen in choices.items():
         write_export(path, export_of(outcome, chosen, class_names))
     return list(choices)

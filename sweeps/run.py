@@ -14,17 +14,19 @@ from sweeps.cli import (
     INTERRUPTED,
     Parser,
     add_address,
+    add_floor,
     add_storage,
     add_tracking_uri,
     amount,
     fraction,
     hours,
     natural,
+    objective,
     positive,
     run_command,
     share,
 )
-from sweeps.storage.objectives import MEASURES
+from sweeps.storage.measures import objectives_text
 from tce_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,8 +39,10 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
     what = p.add_argument_group("what is searched")
     what.add_argument(
         "--objective",
-        choices=list(MEASURES),
-        help="the measure that leads; mIoU and a fairness measure are always both optimised (default: worst_iou)",
+        type=objective,
+        metavar="MEASURE",
+        help=f"the measure that leads: {objectives_text()} (default: worst_iou); mIoU and a fairness measure are "
+        "always both optimised",
     )
     what.add_argument(
         "--miou-allowance",
@@ -46,6 +50,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
         metavar="A",
         help="how far mIoU (or worst-class IoU, if mIoU leads) may fall below the baseline (default: 0.01)",
     )
+    add_floor(what)
     what.add_argument("--dataset", help="`streets` (built in, the default) or a folder of Arrow files")
     what.add_argument("--space", help="search space: a YAML file or a name in search_spaces/ (default: streets or tce)")
     what.add_argument(
@@ -101,7 +106,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
         const="",
         metavar="NAME",
         help="continue a sweep (default: the latest) as its record says; the same command again does so, too. "
-        "With --trials, --patience, --max-epochs or --max-hours its limits change, also after its end",
+        "With --trials, --patience, --max-epochs, --max-hours or --floor its limits change, also after its end",
     )
     again.add_argument("--retry-failed", action="store_true", help="with --resume: begin failed trials again")
     p.add_argument("--dry-run", action="store_true", help="print the plan and train one step, then stop")

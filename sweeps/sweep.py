@@ -66,7 +66,7 @@ class SweepResult:
 
     @property
     def recommended(self) -> TrialRecord | None:
-        """The best trial by the leading measure that keeps the guard; None if no trial is complete."""
+        """The best trial by the leading measure that keeps the floors; None if there is none."""
         choice = self.outcome.choose()
         return None if choice is None else choice.trial
 
@@ -248,13 +248,12 @@ def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepRe
     """Print what a sweep that has ended found, and return it.
 
     Raises:
-        UserError: it found nothing, because no trial was trained to its end.
+        UserError: no trial was trained to its end, or none keeps the floors.
     """
     outcome, console = tracking.outcome, wide_console()
-    record = outcome.record
+    if outcome.candidates():
+        summary(outcome, data.class_names, console)
     if outcome.choose() is None:
-        reason = next((trial.short_reason for trial in record.trials() if trial.reason), record.search_stopped)
-        raise UserError(f"sweep '{record.plan.name}': no trial was trained to its end: {reason}")
-    summary(outcome, data.class_names, console)
+        raise UserError(f"sweep '{outcome.record.plan.name}': {outcome.why_none()}")
     farewell(folder.best, tracking.uri, tracking.pages, console)
     return SweepResult(True, outcome, data.class_names, folder, tracking.pages)

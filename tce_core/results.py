@@ -38,6 +38,11 @@ class Scores:
         """The fairness measures of `iou`."""
         return fairness_report(self.iou)
 
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """Measures that need more than `iou`: this result holds none."""
+        return {}
+
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that strict JSON can hold; NaN becomes None."""
         return {

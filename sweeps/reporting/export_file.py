@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from search_spaces.loading import read_yaml
-from sweeps.storage.objectives import MEASURES
+from sweeps.storage.measures import MEASURES
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Choice, Outcome
 from tce_core.config import TrialConfig, parse_config
@@ -30,6 +30,8 @@ class SweepSection(_Section):
     label: str
     objective: str
     miou_allowance: float
+    floors: tuple[str, ...] = ()
+    """What the configuration had to keep beside the allowance, such as `wall=0.3`."""
 
 
 class DatasetSection(_Section):
@@ -94,6 +96,7 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
             label=trial.label,
             objective=outcome.objectives.lead.name,
             miou_allowance=plan.allowance,
+            floors=tuple(map(str, outcome.objectives.floors)),
         ),
         dataset=DatasetSection(path=plan.dataset, fingerprint=plan.fingerprint, classes=tuple(class_names)),
         workers=WorkersSection(number=plan.workers, cpus_each=plan.cpus_per_worker, gpus_each=plan.gpus_per_worker),
@@ -116,7 +119,7 @@ def measured(trial: TrialRecord, class_names: Sequence[str]) -> Measured:
         epochs=last.epoch,
         seed=trial.config["seed"],
         worst_class=class_names[report.worst_class],
-        **{name: measure.value(report) for name, measure in MEASURES.items()},
+        **{name: measure.value(last) for name, measure in MEASURES.items()},
         intervals_95=dict(last.intervals),
         iou={name: None if iou != iou else iou for name, iou in zip(class_names, last.iou, strict=True)},
     )

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.reporting.plots import FrontPoint, front_figure, save_front_png
-from sweeps.storage.objectives import MEASURES
+from sweeps.storage.measures import MEASURES, Scored
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
-from tce_core.fairness import FairnessReport
 
 
 def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoint]:
@@ -34,8 +33,8 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 number=trial.number,
                 role="baseline" if trial.role == "baseline" else "search",
                 label=trial.label,
-                x=x_measure.value(report),
-                y=y_measure.value(report),
+                x=x_measure.value(trial.last),
+                y=y_measure.value(trial.last),
                 on_front=trial.number in front,
                 recommended=choice is not None and trial.number == choice.trial.number,
                 stopped=trial.stopped,
@@ -64,7 +63,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
         row = {
             "number": trial.number,
             "label": trial.label,
-            **measures(report),  # far left, because MLflow shows five columns at a time
+            **measures(trial.last),  # far left, because MLflow shows five columns at a time
             "worst_class": class_names[report.worst_class],
             "on_front": trial.number in front,
             "recommended": choice is not None and trial.number == choice.trial.number,
@@ -77,9 +76,9 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
     return {"columns": columns, "data": data}
 
 
-def measures(report: FairnessReport) -> dict[str, float]:
+def measures(scores: Scored) -> dict[str, float]:
     """Return the values of all `MEASURES` by name, mIoU first."""
-    return {name: MEASURES[name].value(report) for name in sorted(MEASURES, key=lambda name: name != "miou")}
+    return {name: MEASURES[name].value(scores) for name in sorted(MEASURES, key=lambda name: name != "miou")}
 
 
 def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:

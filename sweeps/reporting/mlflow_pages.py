@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from sweeps.storage.objectives import Objectives
+from sweeps.storage.measures import Measure
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `mlflow ui` listens by default."""
@@ -35,19 +35,20 @@ def trials_page(uri: str, experiment_id: str, run_id: str) -> str:
     return f"{ui_address(uri)}/#/experiments/{experiment_id}/runs?viewStateShareKey={run_id}&{TRAINING}"
 
 
-def shared_view(run_id: str, identity: Mapping[str, str], objectives: Objectives) -> tuple[str, str]:
+def shared_view(run_id: str, identity: Mapping[str, str], lead: Measure, metric: str) -> tuple[str, str]:
     """A tag of the experiment, key and value: the sweep's trials, the measures first, ordered by the leading measure.
 
     Args:
         run_id: the sweep's own run.
         identity: the tags that all runs of the sweep have.
-        objectives: the sweep's.
+        lead: the leading measure of the sweep.
+        metric: its name in MLflow.
     """
     same = " and ".join(f"tags.{key} = '{value}'" for key, value in identity.items())
     view = {
         "searchFilter": f"{same} and tags.role != 'sweep'",
-        "orderByKey": f"metrics.`{objectives.lead.name}`",
-        "orderByAsc": not objectives.lead.maximize,
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": not lead.maximize,
         "selectedColumns": COLUMNS,
     }
     return f"mlflow.sharedViewState.{run_id}", json.dumps(view)

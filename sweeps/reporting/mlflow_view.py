@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from sweeps.reporting.front import measures
 from sweeps.reporting.terminal import spent
-from sweeps.storage.objectives import MEASURES
+from sweeps.storage.measures import MEASURES
 from sweeps.storage.plan import EXTENDABLE
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
@@ -112,7 +112,8 @@ class SweepView:
         Its status comes from the record, which does not know about interruptions: RUNNING until the sweep has finished.
         """
         plan = asdict(self.plan)
-        del plan["space"], plan["versions"]
+        del plan["space"], plan["versions"], plan["classes"]
+        plan["floors"] = " ".join(map(str, self.plan.floors)) or None
         limits = {name: plan.pop(name) for name in EXTENDABLE}
         numbers = range(len(self.frozen))
         ends = [end for end in map(self._ended, numbers) if end is not None]
@@ -164,7 +165,7 @@ class SweepView:
         if not steps:
             return []
         if self.choice is not None:
-            best = {f"best_{name}": value for name, value in measures(self.choice.trial.last.report).items()}
+            best = {f"best_{name}": value for name, value in measures(self.choice.trial.last).items()}
             best["best_trial"] = float(self.choice.trial.number)
             steps.append(Step(len(trials), time, best))
         return steps
@@ -174,7 +175,7 @@ class SweepView:
         assert self.choice is not None
         trial, baseline = self.choice.trial, self.choice.baseline
         lines = [f"**Recommended:** trial {trial.number}, `{trial.label}`", ""]
-        lines += [f"- {MEASURES[name].title} {_figure(trial.last, name)}" for name in measures(trial.last.report)]
+        lines += [f"- {MEASURES[name].title} {_figure(trial.last, name)}" for name in measures(trial.last)]
         lines += ["", spent(self.record)]
         if baseline is None or baseline.number == trial.number:
             return "\n".join(lines)
@@ -200,7 +201,7 @@ def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]
     values |= {"train_loss": result.train_loss, "lr": result.lr}
     report = _report(result)
     if report is not None:
-        values |= measures(report) | {"worst_class": float(report.worst_class)}
+        values |= measures(result) | {"worst_class": float(report.worst_class)}
     for name, (low, high) in result.intervals.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     values |= dict(zip(class_keys, result.iou, strict=True))
@@ -218,7 +219,7 @@ def _report(result: EpochResult) -> FairnessReport | None:
 def _figure(result: EpochResult, name: str) -> str:
     interval = result.intervals.get(name)
     ends = "" if interval is None else f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{MEASURES[name].value(result.report):.3f}{ends}"
+    return f"{MEASURES[name].value(result):.3f}{ends}"
 
 
 def _text(value: Any) -> str:

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from sweeps.reporting.mlflow_pages import ui_address
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from sweeps.storage.objectives import Measure
+from sweeps.storage.measures import Measure
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.floors import SHOWN, beside_bound
 from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.search import Search
 from tce_core.data.dataset import Dataset
@@ -185,14 +186,23 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
         f"mean over {len(seeds)} fresh seed{'s' * (len(seeds) > 1)}" if seeds else "one seed, also used for the choice"
     )
     lead, guard = outcome.objectives.lead, outcome.objectives.guard
-    return (
+    text = (
         f"Compared with {choice.baseline.label} ({basis}): {lead.title} {_mean_gain(pairs, lead):+.3f}, "
         f"{guard.title} {_mean_gain(pairs, guard):+.3f} (allowed: {-outcome.objectives.allowance:+.3f})."
     )
+    return f"{text} {kept_floors(choice)}" if outcome.objectives.floors else text
+
+
+def kept_floors(choice: Choice) -> str:
+    """Return a sentence with the floors that the recommended trial keeps, the tightest first."""
+    tightest = sorted(choice.standings, key=lambda one: -one.shortfall)
+    shown = ", ".join(f"{one.name} {beside_bound(one)}" for one in tightest[:SHOWN])
+    more = f", and {len(tightest) - SHOWN} more" if len(tightest) > SHOWN else ""
+    return f"It keeps its floors: {shown}{more}."
 
 
 def _mean_gain(pairs: Sequence[tuple[TrialRecord, TrialRecord]], measure: Measure) -> float:
-    gains = [measure.value(one.last.report) - measure.value(other.last.report) for one, other in pairs]
+    gains = [measure.value(one.last) - measure.value(other.last) for one, other in pairs]
     return sum(gains) / len(gains)
 
 

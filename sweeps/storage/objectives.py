@@ -1,37 +1,31 @@
-"""The measures that can lead a sweep, and the pair that it optimises."""
+"""The pair of measures that a sweep optimises, and the floors that its recommended trial keeps."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
 
-if TYPE_CHECKING:  # a command line needs the names alone, and no numpy
-    from tce_core.fairness import FairnessReport
+from sweeps.storage.measures import CLASS, MEASURES, NAMED, Measure, Scored, measure_named
 
-Objective = Literal["worst_iou", "miou", "std_iou", "bottom25_iou"]
+OTHERS = "others"
+"""The name of a floor of every class that does not lead and has no floor of its own."""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """One number that a `FairnessReport` yields."""
+@dataclass(frozen=True, repr=False)
+class Floor:
+    """The lowest acceptable value of a measure; of a measure such as `std_iou`, of which less is better, the highest.
+
+    As text it is what a person writes: `wall=0.3`, `miou=-0.01` (relative).
+    """
 
     name: str
-    title: str
-    maximize: bool
-    field: str
-    """Name of the field of `FairnessReport`."""
+    """A measure such as `miou` or `iou:wall`, or `others`."""
+    value: float
+    relative: bool
+    """Whether `value` is added to the value of the reference baseline."""
 
-    def value(self, report: "FairnessReport") -> float:
-        return float(getattr(report, self.field))
-
-
-MEASURES = {
-    measure.name: measure
-    for measure in (
-        Measure("worst_iou", "worst-class IoU", True, "worst_iou"),
-        Measure("miou", "mIoU", True, "miou"),
-        Measure("std_iou", "std of class IoUs", False, "std_iou"),
-        Measure("bottom25_iou", "mean IoU of the worst 25% of classes", True, "sorted_bottom"),
-    )
-}
+    def __repr__(self) -> str:
+        short = self.name.removeprefix(CLASS)
+        name = self.name if short in NAMED or short == OTHERS or short.startswith(CLASS) else short
+        return f"{name}={self.value:+}" if self.relative else f"{name}={self.value}"
 
 
 @dataclass(frozen=True)
@@ -41,14 +35,18 @@ class Objectives:
     The leading measure picks the recommended trial. The other one, the guard, must not fall far below the baseline.
     """
 
-    objective: Objective
+    objective: str
     """Name of the leading measure."""
     allowance: float
     """How far the guard may fall below the reference baseline, in IoU (0 to 1)."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of the data set."""
+    floors: tuple[Floor, ...] = ()
+    """Floors that are given beside the allowance."""
 
-    @property
+    @cached_property
     def lead(self) -> Measure:
-        return MEASURES[self.objective]
+        return measure_named(self.objective, self.classes)
 
     @property
     def fairness(self) -> Measure:
@@ -59,6 +57,13 @@ class Objectives:
         return MEASURES["miou"] if self.lead.name != "miou" else MEASURES["worst_iou"]
 
     @property
+    def all_floors(self) -> tuple[Floor, ...]:
+        """The given floors, and the guard's from the allowance unless the guard has a given floor."""
+        if any(floor.name == self.guard.name for floor in self.floors):
+            return self.floors
+        return Floor(self.guard.name, -self.allowance, relative=True), *self.floors
+
+    @property
     def pair(self) -> tuple[Measure, Measure]:
         """mIoU and the fairness measure, in the order of Optuna's two values."""
         return MEASURES["miou"], self.fairness
@@ -67,9 +72,9 @@ class Objectives:
     def maximize(self) -> tuple[bool, bool]:
         return self.pair[0].maximize, self.pair[1].maximize
 
-    def values(self, report: "FairnessReport") -> tuple[float, float]:
+    def values(self, scores: Scored) -> tuple[float, float]:
         """The values of `pair`."""
-        return self.pair[0].value(report), self.pair[1].value(report)
+        return self.pair[0].value(scores), self.pair[1].value(scores)
 
     @property
     def early_pair(self) -> tuple[Measure, Measure]:

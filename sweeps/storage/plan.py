@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sweeps.storage.objectives import Objective, Objectives
+from sweeps.storage.objectives import Floor, Objectives
 
-EXTENDABLE = ("trials", "patience", "max_epochs", "max_hours")
+EXTENDABLE = ("trials", "patience", "max_epochs", "max_hours", "floors")
 """The limits that may change after a sweep has begun."""
 
 
@@ -15,7 +15,7 @@ class Plan:
     """What a sweep is asked to do. The record keeps it, so that `--resume` needs only the name."""
 
     name: str
-    objective: Objective
+    objective: str
     allowance: float
     sampler: str
     seed: int
@@ -45,6 +45,10 @@ class Plan:
     """Limit of the running time; time spent interrupted does not count."""
     warm_start: tuple[dict[str, Any], ...] = ()
     """Configurations that are tried first."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of the data set."""
+    floors: tuple[Floor, ...] = ()
+    """Floors that the recommended trial keeps, beside the allowance; see `floors.py`."""
     runs: str = ""
     """Absolute path of the folder that holds the sweep's own folder; "" if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -52,7 +56,7 @@ class Plan:
 
     @property
     def objectives(self) -> Objectives:
-        return Objectives(self.objective, self.allowance)
+        return Objectives(self.objective, self.allowance, self.classes, self.floors)
 
     @property
     def confirmation_runs(self) -> int:
@@ -62,7 +66,9 @@ class Plan:
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Plan":
         """Rebuild a plan from JSON, which turned its tuples into lists."""
-        return cls(**{**saved, "rungs": tuple(saved["rungs"]), "warm_start": tuple(saved["warm_start"])})
+        sequences = {name: tuple(saved.get(name, ())) for name in ("rungs", "warm_start", "classes")}
+        floors = tuple(Floor(**floor) for floor in saved.get("floors", ()))
+        return cls(**{**saved, **sequences, "floors": floors})
 
     def extended(self, **changes: Any) -> "Plan":
         """The plan with some of its limits changed; a value of None keeps the present one."""

@@ -195,7 +195,7 @@ class Record(Ledger):
     def end(self, number: int, state: TrialState, reason: str | None, seconds: float) -> None:
         """Record the end of a trial (COMPLETE, PRUNED or FAIL), why, and the running time of the sweep in seconds."""
         trial, ended = self[number], Ended(self.epochs, seconds, reason)
-        values = self.plan.objectives.values(trial.last.report) if state == TrialState.COMPLETE else None
+        values = self.plan.objectives.values(trial.last) if state == TrialState.COMPLETE else None
         self._set_attr(number, "ended", asdict(ended))
 
         def set_state() -> None:

@@ -2,6 +2,7 @@
 
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.floors import largest_shortfalls, standings
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.proposals import Observation
 
@@ -27,15 +28,17 @@ class Observations:
         if trial.failed or not trial.state.is_finished():
             return Observation(trial.params, failed=trial.failed, system_attrs=trial.system_attrs)
         plan, reference = self.record.plan, self.outcome.reference()
-        shortfall = None if reference is None else self._shortfall(trial, reference)
-        values = plan.objectives.values(trial.last.report)
-        observation = Observation(trial.params, values, False, shortfall, trial.system_attrs)
+        values = plan.objectives.values(trial.last)
+        shortfalls = self._shortfalls(trial, reference)
+        observation = Observation(trial.params, values, False, shortfalls, trial.system_attrs)
         if reference is not None or not plan.space.get("baselines"):
             self._final[trial.number] = observation
         return observation
 
-    def _shortfall(self, trial: TrialRecord, reference: TrialRecord) -> float:
-        """How far the trial misses the guard's floor, compared with the baseline after as many epochs."""
-        objectives, beside = self.record.plan.objectives, reference.results[trial.epoch - 1]
-        floor = objectives.guard.value(beside.report) - objectives.allowance
-        return floor - objectives.guard.value(trial.last.report)
+    def _shortfalls(self, trial: TrialRecord, reference: TrialRecord | None) -> dict[str, float]:
+        """How far the trial misses each floor, compared with the baseline after as many epochs.
+
+        `others` is one floor here: a GP is fitted for each floor, which would take long for many classes.
+        """
+        baseline, beside = (None, None) if reference is None else (reference.last, reference.results[trial.epoch - 1])
+        return largest_shortfalls(standings(self.record.plan.objectives, trial.last, baseline, beside))

@@ -3,11 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 
 from search_spaces.space import Sampler
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, RUNS
-from sweeps.storage.objectives import Objective
+from sweeps.storage.measures import is_objective, objectives_text
 from sweeps.storage.plan import EXTENDABLE
 from tce_core.data.builtin import BUILT_IN
 from tce_core.errors import UserError
@@ -19,6 +27,14 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(gt=0, le=1, strict=True)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
+
+def _known(name: str) -> str:
+    if not is_objective(name):
+        raise UserError(f"objective = '{name}': it is one of {objectives_text()}")
+    return name
+
+
+Objective = Annotated[str, AfterValidator(_known)]
 
 TRACKING_URI = r"^((sqlite|postgresql|mysql|mssql)(\+\w+)?|https?|databricks)(://|$)"
 """MLflow's databases and servers; it refuses its old store of files."""
@@ -67,9 +83,12 @@ class SweepOptions(Runtime):
     dataset: str | Path = BUILT_IN
     """`streets` (built in), or a folder of Arrow files."""
     objective: Objective = "worst_iou"
-    """The measure that leads. mIoU and a fairness measure are always both optimised."""
+    """The measure that leads, such as `miou` or `iou:CLASS`. mIoU and a fairness measure are always both optimised."""
     miou_allowance: Annotated[float, Field(ge=0, le=1)] = 0.01
     """How far the guard may fall below the baseline: mIoU, or worst-class IoU if mIoU leads."""
+    floors: tuple[str, ...] = ()
+    """What the recommended trial must keep, NAME=VALUE of a class, a measure or `others`: such as `wall=0.3`, or
+    `wall=-0.02` relative to the baseline."""
     space: str | Path | None = None
     """A YAML file, or a name in `search_spaces/`; None: `streets` for the built-in data, else `tce`."""
     overrides: tuple[str, ...] = ()
@@ -124,6 +143,8 @@ class ResumeOptions(Runtime):
     patience: Positive | None = None
     max_epochs: Positive | None = None
     max_hours: Hours | None = None
+    floors: tuple[str, ...] | None = None
+    """Other floors than before; (): none."""
     retry_failed: bool = False
     """Begin every failed trial again."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from sweeps.storage.objectives import Objectives
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.floors import Standing, keeps, nearest_misses, standings
 from sweeps.strategy.pareto import GrowingFront, recommend
 
 
@@ -18,8 +19,8 @@ class Choice:
     trial: TrialRecord
     baseline: TrialRecord | None
     """The reference baseline; None if it has not completed."""
-    floor: float | None
-    """The lowest acceptable value of the guard; None without a reference baseline."""
+    standings: tuple[Standing, ...] = ()
+    """The trial beside each floor; without a reference baseline there are no relative floors."""
 
 
 class Outcome:
@@ -31,6 +32,8 @@ class Outcome:
     def __init__(self, record: Record, objectives: Objectives) -> None:
         self.record, self.objectives = record, objectives
         self._growth = Growth(objectives)
+        self._standings: dict[tuple[int, int | None], tuple[Standing, ...]] = {}
+        """By the numbers of a trial and of the reference baseline."""
 
     def candidates(self) -> list[TrialRecord]:
         """Return the baselines and searched trials that trained for their full budget."""
@@ -67,10 +70,10 @@ class Outcome:
         return next((t for t in self.record.trials("baseline") if t.complete and t.label == label), None)
 
     def choose(self) -> Choice | None:
-        """Choose the candidate with the best leading measure among those whose guard is not below the floor.
+        """Choose the candidate with the best leading measure among those that keep all floors.
 
-        The floor is the reference baseline's value of the guard minus the allowance; there is no floor without a
-        reference baseline. A baseline can win.
+        The floor of the guard is the reference baseline's value minus the allowance; without a reference baseline
+        there are no floors relative to it. A baseline can win.
 
         Returns:
             The choice; None if no candidate qualifies.
@@ -81,10 +84,29 @@ class Outcome:
         order = np.argsort([trial.number for trial in growth.trials])  # a tie goes to the earlier trial
         columns = dict(zip(objectives.pair, np.array(growth.values)[order].T, strict=True))
         lead, guard = columns[objectives.lead], columns[objectives.guard]
+        allowed = [keeps(self.standings(growth.trials[place])) for place in order]
+        best = recommend(np.where(allowed, lead, np.nan), guard, -np.inf, objectives.lead.maximize)
+        return None if best is None else self.choice_of(growth.trials[order[best]])
+
+    def choice_of(self, trial: TrialRecord) -> Choice:
+        """Put a candidate beside the reference baseline and the floors, as if it were chosen."""
+        return Choice(trial, self.reference(), self.standings(trial))
+
+    def standings(self, trial: TrialRecord) -> tuple[Standing, ...]:
+        """Compare a candidate with all floors."""
         baseline = self.reference()
-        floor = None if baseline is None else objectives.guard.value(baseline.last.report) - objectives.allowance
-        best = recommend(lead, guard, -np.inf if floor is None else floor, objectives.lead.maximize)
-        return None if best is None else Choice(growth.trials[order[best]], baseline, floor)
+        key = trial.number, None if baseline is None else baseline.number
+        if key not in self._standings:
+            found = standings(self.objectives, trial.last, None if baseline is None else baseline.last)
+            self._standings[key] = tuple(found)
+        return self._standings[key]
+
+    def why_none(self) -> str:
+        """Say in one line why `choose` finds no trial: none was trained to its end, or none keeps the floors."""
+        if candidates := self.candidates():
+            return nearest_misses([(f"trial {trial.number}", self.standings(trial)) for trial in candidates])
+        reasons = [trial.short_reason for trial in self.record.trials() if trial.reason]
+        return ": ".join(["no trial was trained to its end", *reasons[:1]])
 
     def repetitions(self, trial: TrialRecord) -> list[TrialRecord]:
         """Return the completed confirmation runs of a trial: same configuration, seeds that the choice did not use."""
@@ -117,7 +139,7 @@ class Growth:
 
     def add(self, trial: TrialRecord) -> None:
         """Take in the next candidate."""
-        values = self.objectives.values(trial.last.report)
+        values = self.objectives.values(trial.last)
         if self.front.add(values):
             self.last = trial.ended_at
         self.trials.append(trial)

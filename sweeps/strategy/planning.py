@@ -6,7 +6,6 @@ import platform
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sweeps.storage.folder import SweepFolder
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
 from sweeps.strategy.budget import Budget
+from sweeps.strategy.floors import check_classes, parse_floors
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.proposals import enqueued
@@ -45,7 +45,7 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     """Everything that a sweep will do, with the space's defaults filled in.
 
     Raises:
-        UserError: a space, an override, rungs or a limit that cannot be used.
+        UserError: a space, an override, an objective, a floor, rungs or a limit that cannot be used.
     """
     overrides = [*options.overrides, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
     space_name = str(options.space or ("streets" if is_built_in(options.dataset) else "tce"))
@@ -75,9 +75,16 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         max_epochs=options.max_epochs,
         max_hours=options.max_hours,
         warm_start=first,
+        classes=data.class_names,
+        floors=parse_floors(options.floors, data.class_names),
         runs=str(options.runs.resolve()),
         versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
     )
+    check_classes(plan.objectives, data.val.pixel_counts.sum(axis=0))
+    if "miou_allowance" in options.model_fields_set and plan.objectives.all_floors == plan.floors:
+        raise UserError(
+            f"--miou-allowance and --floor {plan.objectives.guard.name} set the same floor; give one of them"
+        )
     _check_max_epochs(plan, space)
     return plan
 
@@ -95,6 +102,8 @@ def extended_plan(record: Record, options: ResumeOptions) -> Plan:
         raise UserError(f"--trials {trials}: sweep '{plan.name}' has {plan.trials} already; give more")
     if plan.sampler == "grid":
         changes["trials"] = min(trials, len(enqueued(space, plan.sampler, plan.warm_start)))
+    if "floors" in changes:
+        changes["floors"] = parse_floors(changes["floors"], plan.classes)
     extended = plan.extended(**changes)
     _check_max_epochs(extended, space)
     if options.retry_failed:
@@ -212,7 +221,7 @@ def _record_of(storage: str, name: str) -> Record | None:
 
 def differing(asked: Plan, begun: Plan) -> str:
     """The settings in which two plans differ, in words; name, folder and package versions do not count."""
-    one, other = asdict(asked), asdict(begun)
+    one, other = vars(asked), vars(begun)
     keys = [key for key in one if key not in ("name", "runs", "versions") and one[key] != other[key]]
     return ", ".join(f"{key} {_short(other[key])}, not {_short(one[key])}" for key in keys)
 

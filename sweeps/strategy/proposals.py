@@ -44,8 +44,8 @@ class Observation:
     values: tuple[float, float] | None = None
     """The last measured objectives, also of a stopped trial; None if the trial runs or failed."""
     failed: bool = False
-    shortfall: float | None = None
-    """How far the trial misses the guard's floor; 0 or less if it keeps it, None if there is no floor yet."""
+    shortfalls: Mapping[str, float] = field(default_factory=dict)
+    """How far the trial misses each floor, by its name; 0 or less if it keeps it. Empty if there is no floor yet."""
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -161,7 +161,7 @@ class Proposer:
             distributions={name: self.distributions[name] for name in params},
             values=None if one.values is None else list(one.values),
             system_attrs=dict(one.system_attrs),
-            constraints=None if one.shortfall is None else {"guard": one.shortfall},
+            constraints=dict(one.shortfalls) or None,
         )
 
 

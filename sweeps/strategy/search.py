@@ -234,7 +234,7 @@ class Search:
     def _note_rung(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
             lead, guard = self.plan.objectives.early_pair
-            self.at_rungs[result.epoch][trial.number] = lead.value(result.report), guard.value(result.report)
+            self.at_rungs[result.epoch][trial.number] = lead.value(result), guard.value(result)
 
     def _survives(self, trial: TrialRecord) -> bool:
         """Whether the trial survives its rung, compared with the trials that arrived before it; see `rungs.py`."""
@@ -245,6 +245,6 @@ class Search:
 
     def _measurable(self, result: EpochResult) -> bool:
         try:
-            return bool(np.isfinite(self.plan.objectives.values(result.report)).all())
+            return bool(np.isfinite(self.plan.objectives.values(result)).all())
         except ValueError:  # no class has an IoU
             return False

@@ -50,7 +50,7 @@ def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
     front = [trial for trial in Outcome(record, objectives).front() if trial.role == "search"]
     if not front:
         raise UserError(f"--warm-start {name}: no searched configuration is on that sweep's front")
-    return [trial.config for trial in sorted(front, key=lambda trial: -objectives.guard.value(trial.last.report))]
+    return [trial.config for trial in sorted(front, key=lambda trial: -objectives.guard.value(trial.last))]
 
 
 def from_file(path: Path) -> Sequence[Mapping[str, Any]]:

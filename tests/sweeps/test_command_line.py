@@ -115,6 +115,16 @@ def one_line(stderr):
         (["--obj", "miou"], "--obj"),  # an abbreviation could change its meaning when flags are added
         (["--objective", "accuracy"], "'accuracy'"),
         (["--sampler", "annealing"], "'annealing'"),
+        (
+            ["--objective", "iou:poles", "--dataset", "tiny"],
+            "no class 'poles'; nearest: pole;",
+        ),
+        (
+            ["--floor", "poles=0.3", "--dataset", "tiny"],
+            "no class or measure 'poles'; nearest: pole;",
+        ),
+        (["--floor", "pole=0.1", "miou=-2", "--dataset", "tiny"], "--floor miou=-2: -2 is outside -1 to 1"),
+        (["--floor", "miou=-0.1", "--miou-allowance", "0.1", "--dataset", "tiny"], "--floor miou set the same floor"),
         (["--miou-allowance", "1.5"], "'1.5' is not a fraction"),
         (["--miou-allowance", "-0.1"], "'-0.1' is not a fraction"),
         (["--miou-allowance", "some"], "'some' is not a fraction"),
@@ -290,7 +300,9 @@ def test_training_refuses_a_data_set_with_other_classes(folder, streets, two_cla
         (["gone"], "no sweep 'gone' in sqlite:///sweeps.db; it holds foreign, taken"),
         (["foreign"], "study 'foreign'"),
         (["taken", "--objective", "accuracy"], "'accuracy'"),
-        (["taken"], "sweep 'taken' has no completed trial"),
+        (["taken", "--objective", "iou:tram"], "no class 'tram'"),
+        (["taken", "--floor", "tram=0.3"], "--floor tram=0.3: no class or measure 'tram'"),
+        (["taken"], "sweep 'taken': no trial was trained to its end"),
         (["taken", "--storage", "sqlite:///other.db"], "no sweep 'taken' in sqlite:///other.db"),
     ],
 )
@@ -317,12 +329,13 @@ def test_tracking_refuses_an_unknown_sweep(folder, capsys):
 # All commands
 
 FLAGS = {
-    run.main: """--help --objective --miou-allowance --dataset --space --set --sampler --warm-start --trials --epochs
+    run.main: """--help --objective --miou-allowance --floor --dataset --space --set --sampler --warm-start --trials
+        --epochs
         --confirm --seed --rungs --no-halving --keep --patience --max-epochs --max-hours --workers-per-trial
         --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --retry-failed --storage
         --tracking-uri --dry-run""",
     train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
-    export.main: "--help --objective --out --all --storage",
+    export.main: "--help --objective --floor --out --all --storage",
     tracking.main: "--help --storage --tracking-uri",
     listing.main: "--help --storage",
 }

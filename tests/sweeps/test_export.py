@@ -21,7 +21,7 @@ def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
     stopped = sweep.begin("search", "t=4", {"loss": "class_tilt", "t": 4.0})
     sweep.record.add_epoch(stopped, EpochResult(1, 1.0, 0.1, (Scores(0.0, tuple(iou)),), None, 1.0, 1.0), 1.0)
     sweep.end(stopped, PRUNED, OUTDONE)
-    with pytest.raises(UserError, match="no completed trial"):
+    with pytest.raises(UserError, match=f"no trial was trained to its end: {OUTDONE}"):
         export(["streets-1", "--storage", storage])
     complete = sweep.begin("search", "t=1", {"loss": "class_tilt", "t": 1.0})
     for epoch in range(1, EPOCHS + 1):
@@ -37,6 +37,33 @@ def test_only_complete_trials_are_exported(storage, tmp_path, monkeypatch):
         saved = read_export(path)
         assert (saved.sweep.trial, saved.trial.t) == (complete, 1.0)
         assert saved.measured.epochs == saved.trial.epochs == EPOCHS
+
+
+def test_another_objective_and_other_floors_choose_another_trial(storage, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
+    sweep = Sweep(storage, dataset=str(tmp_path / "data"))
+    for label, first, second in (("mcce", 0.5, 0.5), ("t=1", 0.6, 0.7), ("t=2", 0.7, 0.4)):
+        number = sweep.begin("baseline" if label == "mcce" else "search", label)
+        iou = (first, second, *[0.5] * (data.num_classes - 2))
+        sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0), 1.0)
+        sweep.end(number)
+    one, two = data.class_names[:2]
+
+    def chosen(**asked):
+        (path,) = export_sweep("streets-1", runtime=Runtime(storage=storage), **asked)
+        return read_export(path).sweep
+
+    assert chosen(objective=f"iou:{one}").trial == 2
+    assert chosen(objective=f"iou:{two}").trial == 1
+    kept = chosen(objective=f"iou:{one}", floors=["others=-0.05"])
+    assert (kept.trial, kept.objective, kept.floors) == (1, f"iou:{one}", ("others=-0.05",))
+    with pytest.raises(UserError, match=f"no trial keeps the floors; nearest: trial 1: {two} 0.70 of 0.90; trial 0"):
+        chosen(floors=[f"{two}=0.9"])
+    with pytest.raises(UserError, match=f"objective 'iou:{one}x': no class"):
+        chosen(objective=f"iou:{one}x")
+    (front,) = export_sweep("streets-1", floors=[f"{two}=0.9"], whole_front=True, runtime=Runtime(storage=storage))
+    assert read_export(front).sweep.trial == 1  # the front can be exported, whether or not a trial keeps the floors
 
 
 def test_an_unknown_objective_is_refused_from_python_too(storage):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
+from sweeps.storage.objectives import Floor
 from sweeps.storage.record import Record
 from sweeps.strategy.search import Search
 from tests.sweeps.searching import ALONE, EPOCHS, SPACE, ious, reopened, result, told, train
@@ -152,7 +153,7 @@ def test_a_trial_with_objectives_that_are_not_finite_fails_at_any_epoch(begin, e
         assert failed.reason == f"the objectives are not finite after epoch {epoch}"
         assert [trial.number for trial in one.outcome.front()] == [0]
     heard = told(search)[bad.number]
-    assert (heard.failed, heard.values, heard.shortfall) == (True, None, None)
+    assert (heard.failed, heard.values, heard.shortfalls) == (True, None, {})
 
 
 def test_trials_that_are_not_finite_at_a_rung_do_not_count_there(begin):
@@ -177,7 +178,7 @@ def test_the_sampler_is_told_the_last_values_of_a_stopped_trial(halved):
     search.plan = replace(search.plan, trials=len(CURVES) + 1)  # so that the sampler is asked once more
     for heard, (curve, stopped) in zip(told(search), CURVES, strict=True):
         assert heard.values == pytest.approx(curve[min(stopped or EPOCHS, len(curve)) - 1])
-        assert (heard.failed, heard.shortfall) == (False, None)  # without a baseline there is no guard
+        assert (heard.failed, heard.shortfalls) == (False, {})  # without a baseline there is no guard
 
 
 def test_the_guard_compares_with_the_reference_after_the_same_epochs(begin):
@@ -188,18 +189,30 @@ def test_the_guard_compares_with_the_reference_after_the_same_epochs(begin):
     assert train(search, search.next(), (0.1, 0.0), (0.15, 0.1)).stopped
     train(search, search.next(), (0.1, 0.0), (0.3, 0.4), (0.4, 0.4), (0.7, 0.5))
     wanted = [0.6 - 0.02 - 0.5, 0.2 - 0.02 - 0.15, 0.6 - 0.02 - 0.7]  # above 0: the guard is missed
-    assert [heard.shortfall for heard in told(search)] == pytest.approx(wanted)
+    assert [heard.shortfalls["miou"] for heard in told(search)] == pytest.approx(wanted)
     again = reopened(search)
     again.unfinished.clear()  # the trial that `told` began
     again.plan = replace(again.plan, trials=5)
-    assert [heard.shortfall for heard in told(again)][:3] == pytest.approx(wanted)
+    assert [heard.shortfalls["miou"] for heard in told(again)[:3]] == pytest.approx(wanted)
 
 
 def test_when_miou_leads_the_worst_class_is_the_guard(begin):
     search = begin(space=ONE_BASELINE, trials=2, confirm=0, allowance=0.0, objective="miou")
     train(search, search.next(), (0.5, 0.2))
     train(search, search.next(), (0.7, 0.05))
-    assert [heard.shortfall for heard in told(search)] == pytest.approx([0.15])
+    assert [heard.shortfalls for heard in told(search)] == [{"worst_iou": pytest.approx(0.15)}]
+
+
+def test_the_sampler_is_told_of_every_floor(begin):
+    """The baseline gains 0.1 in class `b` after epoch 2, so a trial that is stopped there has as much time to gain."""
+    floors = Floor("iou:b", 0.3, False), Floor("others", -0.1, True)
+    search = begin(space=ONE_BASELINE, rungs=(2,), trials=3, confirm=0, classes=tuple("abcd"), floors=floors)
+    train(search, search.next(), (0.4, 0.1), (0.4, 0.1), (0.6, 0.2))
+    train(search, search.next(), (0.4, 0.1), (0.5, 0.25))
+    assert train(search, search.next(), (0.4, 0.1), (0.3, 0.15)).stopped
+    final, early = (heard.shortfalls for heard in told(search))
+    assert final == pytest.approx({"miou": 0.59 - 0.5, "b": 0.3 - 0.25, "others": (2.2 - 1.75) / 3 - 0.1})
+    assert early == pytest.approx({"miou": 0.39 - 0.3, "b": 0.2 - 0.15, "others": (1.5 - 1.05) / 3 - 0.1})
 
 
 def test_there_is_a_guard_for_all_trials_only_after_the_reference_has_ended(begin):
@@ -207,9 +220,9 @@ def test_there_is_a_guard_for_all_trials_only_after_the_reference_has_ended(begi
     search = begin(space=ONE_BASELINE, trials=4, confirm=0)
     baseline, first = search.next(), search.next()
     train(search, first, (0.5, 0.2))
-    assert [heard.shortfall for heard in told(search)] == [None]
+    assert [heard.shortfalls for heard in told(search)] == [{}]
     train(search, baseline, (0.5, 0.1))
-    assert [heard.shortfall for heard in told(search)] == [pytest.approx(-0.01), None]  # None: still running
+    assert [heard.shortfalls for heard in told(search)] == [{"miou": pytest.approx(-0.01)}, {}]  # {}: still running
 
 
 # Killed and resumed

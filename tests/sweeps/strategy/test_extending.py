@@ -57,6 +57,18 @@ def test_a_later_winner_is_confirmed_and_the_reference_is_not_confirmed_again(be
     assert sorted(repeated) == [0, 0, first[0], first[0], winner, winner]
 
 
+def test_other_floors_can_choose_another_winner_which_is_confirmed(begin):
+    search = run(begin(space=ONE_BASELINE, trials=1, confirm=1, classes=tuple("abcd")), 0.2)
+    assert search.outcome.choose().trial.role == "search"
+    search = run(extended(search, floors=("b=0.5",)), 0.2)  # out of reach: the best has 0.2
+    assert search.outcome.choose() is None
+    search = run(extended(search, floors=("b=-0.1",), trials=2), 0.2, 0.3)
+    winner = search.outcome.choose().trial.number
+    assert [trial.repeats for trial in search.record.trials("confirm")].count(winner) == 1
+    with pytest.raises(UserError, match="--floor e=1: no class or measure 'e'"):
+        extended(search, floors=("e=1",))
+
+
 def test_extending_keeps_room_for_the_confirmation_of_a_later_winner(begin):
     """16 of 27 epochs are spent. One more trial and its confirmation run fit; another trial does not."""
     search = run(begin(space=ONE_BASELINE, trials=1, confirm=1, max_epochs=16), 0.2)

@@ -14,7 +14,7 @@ from tce_core.errors import UserError
     [
         (SweepOptions, {"trials": 0}, "trials = 0: Input should be greater than 0"),
         (SweepOptions, {"keep": 1.5}, "keep = 1.5: Input should be less than or equal to 1"),
-        (SweepOptions, {"objective": "accuracy"}, "objective = 'accuracy': Input should be 'worst_iou', 'miou'"),
+        (SweepOptions, {"objective": "accuracy"}, "objective = 'accuracy': it is one of worst_iou, miou"),
         (SweepOptions, {"rungs": (0, 2)}, "rungs.0 = 0: "),
         (SweepOptions, {"max_hours": float("nan")}, "max_hours = nan: "),
         (SweepOptions, {"trails": 3}, "unknown option 'trails'; the options are storage, tracking_uri"),

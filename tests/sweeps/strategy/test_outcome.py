@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from sweeps.storage.objectives import Objectives
+from sweeps.storage.objectives import Floor, Objectives
 from sweeps.strategy.outcome import Outcome
 from tests.sweeps.searching import ious, reopened, result
 
@@ -42,7 +42,9 @@ def test_the_best_lead_whose_guard_is_not_below_the_floor_is_recommended(candida
     outcome = candidates((0.50, 0.10), (0.48, 0.40), (0.495, 0.30), (0.52, 0.15), allowance=0.01)
     choice = outcome.choose()
     assert choice.trial.number == 2  # trial 1 has a better worst class, but its mIoU is below 0.49
-    assert (choice.baseline.number, choice.floor) == (0, pytest.approx(0.49))
+    assert choice.baseline.number == 0
+    (guard,) = choice.standings
+    assert (guard.name, guard.value, guard.bound) == ("miou", pytest.approx(0.495), pytest.approx(0.49))
     assert [trial.number for trial in outcome.front()] == [1, 2, 3]
 
 
@@ -78,7 +80,8 @@ def test_bottom25_is_the_mean_of_the_worst_quarter_of_the_classes(candidates):
 def test_if_miou_leads_the_worst_class_is_the_guard(candidates):
     outcome = candidates((0.50, 0.20), (0.70, 0.10), (0.60, 0.195), objective="miou", allowance=0.01)
     choice = outcome.choose()
-    assert (choice.trial.number, choice.floor) == (2, pytest.approx(0.19))
+    (guard,) = choice.standings
+    assert (choice.trial.number, guard.name, guard.bound) == (2, "worst_iou", pytest.approx(0.19))
 
 
 def test_the_objectives_may_differ_from_those_of_the_search(candidates):
@@ -90,6 +93,25 @@ def test_the_objectives_may_differ_from_those_of_the_search(candidates):
     assert by_spread.objectives.maximize == (True, False)
     assert {t.number for t in by_spread.front()} == {0, 1, 2}
     assert {t.number for t in outcome.front()} == {0, 1, 2}
+
+
+def test_every_floor_must_be_kept(candidates):
+    """Trial 1 is best in the leading class `b`. It misses the floors of `a` and `c`; the other trials keep them."""
+    rows = (0.5, 0.1, 0.5, 0.5), (0.2, 0.9, 0.4, 0.9), (0.4, 0.5, 0.5, 0.6), (0.5, 0.4, 0.5, 0.6)
+
+    def best(*floors):
+        given = tuple(Floor(*floor) for floor in floors)
+        return candidates(*rows, objective="iou:b", classes=tuple("abcd"), floors=given)
+
+    assert chosen(best()) == 1
+    assert chosen(best(("iou:a", 0.3, False))) == 2
+    assert chosen(best(("others", -0.05, True))) == 3
+    assert chosen(best(("iou:c", 0.0, True), ("iou:a", -0.1, True))) == 2
+    none = best(("iou:a", 0.6, False))
+    assert none.choose() is None
+    assert none.why_none() == (
+        "no trial keeps the floors; nearest: trial 0: a 0.50 of 0.60; trial 3: a 0.50 of 0.60; trial 2: a 0.40 of 0.60"
+    )
 
 
 def test_the_history_is_the_area_that_the_candidates_so_far_dominate(candidates):

@@ -100,6 +100,13 @@ def test_missing_flags_take_their_values_from_the_space(plan):
     assert plan("--keep", "1", "--set", "search.keep=0.4").keep == 1
 
 
+def test_the_objectives_are_looked_up_in_the_data_set(plan, data):
+    made = plan("--objective", "iou:pole", "--floor", "wall=0.3", "others=-0.02")
+    assert (made.objectives.lead.name, made.classes) == ("iou:pole", data.class_names)
+    assert list(map(str, made.floors)) == ["wall=0.3", "others=-0.02"]
+    assert plan().floors == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
@@ -212,6 +219,7 @@ DIFFERENT = [
     (["--trials", "3"], "trials 40, not 3"),
     (["--objective", "miou"], "objective worst_iou, not miou"),
     (["--miou-allowance", "0.05"], "allowance 0.01, not 0.05"),
+    (["--floor", "wall=0.3", "--floor", "miou=-0.02"], "floors (), not (wall=0.3, miou=-0.02)"),
     (["--sampler", "tpe"], "sampler gp, not tpe"),
     (["--confirm", "0"], "confirm 2, not 0"),
     (["--keep", "0.3"], "keep 0.25, not 0.3"),

@@ -117,12 +117,12 @@ def test_a_grid_begins_with_the_warm_start_and_does_not_repeat_its_point(begin):
 # What the sampler does with its observations
 
 
-def late(sampler, values, shortfall=lambda lr: None, maximize=(True, True)):
-    """The learning rates proposed after the first 10 trials. `values` and `shortfall` are functions of the rate."""
+def late(sampler, values, shortfalls=lambda lr: {}, maximize=(True, True)):
+    """The learning rates proposed after the first 10 trials. `values` and `shortfalls` are functions of the rate."""
     proposer, earlier = Proposer(LINE, sampler, 0, maximize), []
     for _ in range(18 if sampler == "gp" else 24):  # GP learns faster, but is slow
         params = proposer.next(earlier).params
-        earlier.append(Observation(params, values(params["lr"]), shortfall=shortfall(params["lr"])))
+        earlier.append(Observation(params, values(params["lr"]), shortfalls=shortfalls(params["lr"])))
     return [one.params["lr"] for one in earlier[10:]]
 
 
@@ -148,10 +148,13 @@ def test_a_sampler_prefers_configurations_that_keep_the_guard(sampler):
     def values(lr):
         return (-abs(lr - 0.8),) * 2
 
-    def kept(shortfall):
-        return mean(lr <= 0.35 for lr in late(sampler, values, shortfall))
+    def kept(shortfalls):
+        return mean(lr <= 0.35 for lr in late(sampler, values, shortfalls))
 
-    assert kept(lambda lr: lr - 0.3) > 0.5 > 2 * kept(lambda lr: -1.0)
+    free = kept(lambda lr: {"miou": -1.0})
+    assert kept(lambda lr: {"miou": lr - 0.3}) > 0.5 > 2 * free
+    assert kept(lambda lr: {"miou": lr - 0.3, "wall": -1.0}) > 0.5  # every floor counts, wherever it stands
+    assert kept(lambda lr: {"miou": -1.0, "wall": lr - 0.3}) > 0.5
 
 
 @pytest.mark.parametrize("sampler", LEARNING)

@@ -80,7 +80,7 @@ def test_without_baselines_and_confirmation_there_are_only_searched_trials(begin
     assert [trial.role for trial in run(search)] == ["search"] * 3
     assert search.epochs_expected == 3 * EPOCHS
     choice = search.outcome.choose()
-    assert (choice.baseline, choice.floor) == (None, None)
+    assert (choice.baseline, choice.standings) == (None, ())
 
 
 def test_a_sweep_with_failed_trials_finishes(begin):
