@@ -34,8 +34,8 @@ def main() -> None:
 
     choice = outcome.choose()
     if choice is not None and choice.baseline is not None:
-        print(f"IoU of each class: {choice.baseline.label}, and the recommended {choice.trial.label}")
-        print(class_table(choice.trial.last.iou, choice.baseline.last.iou, class_names, choice.baseline.label))
+        print(f"IoU of each class: {choice.baseline.label}, and the recommended {choice.point.label}")
+        print(class_table(choice.scores.iou, choice.baseline.last.iou, class_names, choice.baseline.label))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main() -> None:
         print(f"  {trial.label:<40} mIoU {report.miou:.3f}, worst class {worst_class} {report.worst_iou:.3f}")
 
     assert result.recommended is not None
-    print(f"Recommended: {result.recommended.label}, with lr = {result.recommended.config['lr']:.3g}")
+    print(f"Recommended: {result.recommended.label}, with lr = {result.recommended.trial.config['lr']:.3g}")
     print(f"Baselines:   {', '.join(trial.label for trial in result.baselines)}")
     print(f"Exported to  {result.folder.best}")
 

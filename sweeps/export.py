@@ -16,6 +16,7 @@ from sweeps.storage.record import Record
 from sweeps.strategy.floors import parse_floors
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.points import Point
 from tce_core.data.dataset import open_dataset
 from tce_core.errors import UserError
 
@@ -75,7 +76,7 @@ def export_sweep(
     folder = folder_of(plan, where.runs)
     if whole_front and outcome.candidates():
         target = Path(out or folder.front)
-        choices = {target / f"trial-{t.number:05d}.yaml": outcome.choice_of(t) for t in outcome.front()}
+        choices = {target / _file_name(point): outcome.choice_of(point) for point in outcome.front()}
     elif (choice := outcome.choose()) is not None:
         choices = {Path(out or folder.best): choice}
     else:
@@ -83,6 +84,10 @@ def export_sweep(
     for path, chosen in choices.items():
         write_export(path, export_of(outcome, chosen, class_names))
     return list(choices)
+
+
+def _file_name(point: Point) -> str:
+    return f"trial-{point.trial.number:05d}" + (f"-tau-{point.tau:g}" if point.tau else "") + ".yaml"
 
 
 if __name__ == "__main__":

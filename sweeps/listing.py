@@ -56,8 +56,8 @@ def _row(record: Record, folder: SweepFolder) -> tuple[str, ...]:
     ended = sum(trial.state.is_finished() for trial in trials)
     best = ("-", "-", "-")
     if choice is not None:
-        report = choice.trial.last.report
-        best = (choice.trial.label, f"{report.miou:.3f}", f"{report.worst_iou:.3f}")
+        report = choice.scores.report
+        best = (choice.point.label, f"{report.miou:.3f}", f"{report.worst_iou:.3f}")
     return (
         record.plan.name,
         _state(record, folder),

@@ -3,7 +3,7 @@
 from sweeps.sweep import SweepOptions, run_sweep
 
 result = run_sweep(SweepOptions(trials=2, epochs=3))
-print(result.recommended.label, result.recommended.last.report.worst_iou)
+print(result.recommended.label, result.recommended.scores.report.worst_iou)
 """
 
 import contextlib
@@ -20,8 +20,9 @@ from sweeps.execution.listener import Background
 from sweeps.execution.preflight import dry_run, preflight
 from sweeps.execution.ray_cluster import Room, ray_for
 from sweeps.execution.worker_group import GroupSettings, WorkerGroups
-from sweeps.reporting.export_file import export_of, write_export
-from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, resume_command, summary, wide_console
+from sweeps.reporting.best import write_best
+from sweeps.reporting.summary import summary
+from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, resume_command, wide_console
 from sweeps.storage.folder import SweepFolder, folder_of
 from sweeps.storage.lock import sweep_lock
 from sweeps.storage.plan import Plan
@@ -30,10 +31,11 @@ from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.planning import check_name, extend, extended_plan, is_extended, latest, plan_of, resolve_name
+from sweeps.strategy.points import Point
 from sweeps.strategy.search import Search
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset, open_dataset
-from tce_core.errors import UserError, file_error
+from tce_core.errors import UserError
 
 if TYPE_CHECKING:
     from sweeps.reporting.tracking import Tracking
@@ -60,15 +62,15 @@ class SweepResult:
         return self.outcome.record.plan.name
 
     @property
-    def front(self) -> list[TrialRecord]:
+    def front(self) -> list[Point]:
         """The Pareto front of mIoU and the fairness measure, by rising mIoU."""
         return self.outcome.front()
 
     @property
-    def recommended(self) -> TrialRecord | None:
+    def recommended(self) -> Point | None:
         """The best trial by the leading measure that keeps the floors; None if there is none."""
         choice = self.outcome.choose()
-        return None if choice is None else choice.trial
+        return None if choice is None else choice.point
 
     @property
     def baselines(self) -> list[TrialRecord]:
@@ -191,7 +193,7 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
         background = Background("Tracking", tracking)
         with contextlib.closing(background), display, stop_on_interrupt(search, console):
             tune_until_done(search, groups, (display, background, keeper))
-        _write_best(search.outcome, data.class_names, folder)
+        write_best(search.outcome, data.class_names, folder)
     except BaseException:
         tracking().sweep_ended("KILLED")
         raise
@@ -224,24 +226,6 @@ def _group_settings(plan: Plan, room: Room, folder: SweepFolder) -> GroupSetting
         cpus_per_worker=room.cpus_per_worker,
         gpus_per_worker=plan.gpus_per_worker,
     )
-
-
-def _write_best(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFolder) -> None:
-    """Write the recommended configuration and the plots of the front, if there is one.
-
-    Raises:
-        UserError: they cannot be written.
-    """
-    from sweeps.reporting.front import save_front  # it imports plotly and matplotlib
-
-    choice = outcome.choose()
-    if choice is None:
-        return
-    write_export(folder.best, export_of(outcome, choice, class_names))
-    try:
-        save_front(outcome, class_names, folder.path)
-    except OSError as error:
-        raise file_error(folder.path, "the front cannot be written", error) from None
 
 
 def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepResult:

@@ -19,12 +19,13 @@ from sweeps.execution.ray_cluster import fair_cpus, resources_of_nodes, slots_th
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
 from sweeps.strategy.options import Amount, Options, Positive, Seed
+from tce_core.adjust import class_shares, fold
 from tce_core.config import TrialConfig
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset
 from tce_core.errors import TemporaryError, UserError
 from tce_core.fairness import class_table
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 TRIAL = 0  # number of the only trial of the group
 
@@ -53,7 +54,7 @@ class TrainResult:
     weights: Path
     """A safetensors file."""
     last: EpochResult
-    """The validation after the last epoch."""
+    """The validation after the last epoch. The weights are those of `last.at(export.tau)`."""
     export: Export
     """The exported file that was trained."""
 
@@ -100,9 +101,9 @@ def train_export(options: TrainOptions) -> TrainResult:
     group = _group_settings(options, export, data, weights)
     _check_batch(config, group)
     share_cores = options.cpus_per_worker is None and export.workers.cpus_each is None
-    last = _train(config, group, options.address, share_cores)
-    _save_weights(weights, Path(group.checkpoints), config, data)
-    _print_comparison(export, last, data)
+    last = _train(config, export.tau, group, options.address, share_cores)
+    _save_weights(weights, Path(group.checkpoints), config, data, export.tau)
+    _print_comparison(export, last.at(export.tau), data)
     return TrainResult(weights, last, export)
 
 
@@ -151,10 +152,12 @@ def _group_settings(options: TrainOptions, export: Export, data: Dataset, weight
     )
 
 
-def _train(config: TrialConfig, group: GroupSettings, address: str | None, share_cores: bool) -> EpochResult:
+def _train(
+    config: TrialConfig, tau: float, group: GroupSettings, address: str | None, share_cores: bool
+) -> EpochResult:
     """Train to the end and print each epoch. It continues from the checkpoint of an interrupted training.
 
-    `share_cores` gives each worker its fair share of the cluster's cores.
+    `tau` is the strength of adjustment that is shown; `share_cores` gives each worker its fair share of the cores.
     """
     console = Console()
     available = start_ray(address)
@@ -173,7 +176,8 @@ def _train(config: TrialConfig, group: GroupSettings, address: str | None, share
                 kind = TemporaryError if answer.temporary else UserError
                 raise kind(f"training failed in epoch {epoch}: {answer.fatal or answer.error}")
             result = EpochResult.from_json(answer.result)
-            found = f"mIoU {result.report.miou:.4f}  worst {result.report.worst_iou:.4f}"
+            report = result.at(tau).report
+            found = f"mIoU {report.miou:.4f}  worst {report.worst_iou:.4f}"
             console.print(
                 f"epoch {epoch:>3} of {config.epochs}  loss {result.train_loss:.4f}  {found}  {answer.seconds:.1f} s",
                 highlight=False,
@@ -196,8 +200,8 @@ def _epochs_done(folder: Path, config: TrialConfig) -> int:
     return int(load_checkpoint(path, config)["epoch"])
 
 
-def _print_comparison(export: Export, last: EpochResult, data: Dataset) -> None:
-    """Print every class beside what the exported file states."""
+def _print_comparison(export: Export, last: Scores, data: Dataset) -> None:
+    """Print every class of the adjusted model beside what the exported file states."""
     stated = export.measured
     before = [float("nan") if (iou := stated.iou.get(name)) is None else iou for name in data.class_names]
     print(class_table(last.iou, before, data.class_names, reference_name=f"{stated.epochs} epochs, as exported"))
@@ -208,15 +212,24 @@ def _print_comparison(export: Export, last: EpochResult, data: Dataset) -> None:
     )
 
 
-def _save_weights(path: Path, checkpoints: Path, config: TrialConfig, data: Dataset) -> None:
-    from tce_core.checkpoint import export_weights
+def _save_weights(path: Path, checkpoints: Path, config: TrialConfig, data: Dataset, tau: float) -> None:
+    """Write the weights with the adjustment folded into the last bias."""
+    from tce_core.checkpoint import export_weights, read_checkpoint
+    from tce_core.model import build_model
 
+    model = build_model(config.model_copy(update={"encoder_weights": None}), data.num_classes)
+    model.load_state_dict(read_checkpoint(checkpoint_path(checkpoints, TRIAL))["model"])
+    shares = class_shares(data.train.pixel_counts)
+    if tau:
+        fold(model, shares, tau)
     metadata = {
         "config": config.model_dump_json(),
         "classes": json.dumps(data.class_names),
         "dataset_fingerprint": data.fingerprint,
+        "tau": f"{tau:g}",
+        "class_shares": json.dumps(shares.tolist()),
     }
-    export_weights(checkpoint_path(checkpoints, TRIAL), path, metadata)
+    export_weights(model.state_dict(), path, metadata)
 
 
 if __name__ == "__main__":

@@ -94,20 +94,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def export_weights(checkpoint: Path, target: Path, metadata: Mapping[str, str]) -> None:
-    """Write the model of a checkpoint as a safetensors file.
+def export_weights(weights: Mapping[str, Tensor], target: Path, metadata: Mapping[str, str]) -> None:
+    """Write the weights of a model as a safetensors file.
 
     Args:
-        checkpoint: a file that `save_checkpoint` wrote.
+        weights: the state dict of the model.
         target: the safetensors file to write or replace.
         metadata: text that is stored beside the tensors.
 
     Raises:
-        UserError: `checkpoint` is not a checkpoint.
         CannotSave: the weights cannot be written, for example because the disk is full.
     """
-    model: dict[str, Tensor] = read_checkpoint(checkpoint)["model"]
-    content = safetensors.torch.save({k: v.contiguous() for k, v in model.items()}, dict(metadata))
+    content = safetensors.torch.save({k: v.contiguous() for k, v in weights.items()}, dict(metadata))
     try:
         with replacing(target) as partial:
             partial.write_bytes(content)  # `save_file` would make a file that other users cannot read

@@ -38,11 +38,6 @@ class Scores:
         """The fairness measures of `iou`."""
         return fairness_report(self.iou)
 
-    @property
-    def measures(self) -> Mapping[str, float]:
-        """Measures that need more than `iou`: this result holds none."""
-        return {}
-
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that strict JSON can hold; NaN becomes None."""
         return {
@@ -98,6 +93,11 @@ class EpochResult:
     def iou(self) -> tuple[float, ...]:
         """`plain.iou`."""
         return self.plain.iou
+
+    @property
+    def measures(self) -> Mapping[str, float]:
+        """`plain.measures`."""
+        return self.plain.measures
 
     @property
     def intervals(self) -> Mapping[str, tuple[float, float]]:

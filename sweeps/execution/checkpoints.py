@@ -26,7 +26,7 @@ class CheckpointKeeper:
         pass
 
     def on_trial_end(self, number: int) -> None:
-        front = {trial.number for trial in self.outcome.front()}
+        front = {point.trial.number for point in self.outcome.front()}
         for ended in (self.kept | {number}) - front:
             checkpoint_path(self.folder, ended).unlink(missing_ok=True)
         self.kept = front

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from search_spaces.loading import read_yaml
 from sweeps.storage.measures import MEASURES
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Choice, Outcome
+from sweeps.strategy.points import Point
+from tce_core.adjust import TAUS
 from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError, file_error
 from tce_core.files import replacing
@@ -58,6 +60,8 @@ class Measured(_Section):
     label: str = ""
     epochs: int
     seed: int = 0
+    tau: float = 0.0
+    """Strength of the logit adjustment; 0: the plain model."""
     worst_class: str
     miou: float
     worst_iou: float
@@ -77,18 +81,42 @@ class Export(_Section):
     dataset: DatasetSection
     workers: WorkersSection
     trial: TrialConfig
+    tau: float = 0.0
+    """Strength of the logit adjustment that the trained weights hold, folded into the last bias (`tce_core.adjust`)."""
     measured: Measured
+    """The adjusted model."""
+    measured_plain: Measured | None = None
+    """The same model without the adjustment, if there is one."""
     baseline: Measured | None = None
+    """The plain reference baseline."""
+    baseline_adjusted: Measured | None = None
+    """The reference baseline with the adjustment that suits it best, if one does."""
     confirmed: tuple[Measured, ...] = ()
     """The same configuration with fresh seeds that had no part in its choice."""
     baseline_confirmed: tuple[Measured, ...] = ()
-    """The baseline with these fresh seeds."""
+    """The plain baseline with these fresh seeds."""
+    baseline_adjusted_confirmed: tuple[Measured, ...] = ()
+    """The adjusted baseline with these fresh seeds."""
+
+    @field_validator("tau")
+    @classmethod
+    def _tau_is_evaluated(cls, tau: float) -> float:
+        if tau not in TAUS:
+            raise ValueError(f"give one of {', '.join(f'{known:g}' for known in TAUS)}")
+        return tau
+
     versions: dict[str, str] = {}
 
 
 def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> Export:
-    """The export of one trial; `choice` names its baseline, too."""
-    plan, trial = outcome.record.plan, choice.trial
+    """The export of one point; `choice` names its baseline, too."""
+    plan, trial, tau = outcome.record.plan, choice.trial, choice.point.tau
+    baseline, adjusted = choice.baseline, choice.adjusted_baseline
+
+    def fresh(point: Point | None) -> tuple[Measured, ...]:
+        runs = [] if point is None else outcome.repetitions(point.trial)
+        return tuple(measured(run, class_names, point.tau) for run in runs if point is not None)
+
     return Export(
         sweep=SweepSection(
             name=plan.name,
@@ -101,27 +129,31 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
         dataset=DatasetSection(path=plan.dataset, fingerprint=plan.fingerprint, classes=tuple(class_names)),
         workers=WorkersSection(number=plan.workers, cpus_each=plan.cpus_per_worker, gpus_each=plan.gpus_per_worker),
         trial=parse_config(trial.config, f"sweep '{plan.name}', trial {trial.number}"),
-        measured=measured(trial, class_names),
-        baseline=None if choice.baseline is None else measured(choice.baseline, class_names),
-        confirmed=tuple(measured(again, class_names) for again in outcome.repetitions(trial)),
-        baseline_confirmed=tuple(
-            measured(again, class_names) for again in (outcome.repetitions(choice.baseline) if choice.baseline else [])
-        ),
+        tau=tau,
+        measured=measured(trial, class_names, tau),
+        measured_plain=measured(trial, class_names) if tau else None,
+        baseline=None if baseline is None else measured(baseline, class_names),
+        baseline_adjusted=None if adjusted is None else measured(adjusted.trial, class_names, adjusted.tau),
+        confirmed=fresh(choice.point),
+        baseline_confirmed=fresh(None if baseline is None else Point(baseline, 0.0)),
+        baseline_adjusted_confirmed=fresh(adjusted),
         versions=plan.versions,
     )
 
 
-def measured(trial: TrialRecord, class_names: Sequence[str]) -> Measured:
-    """A trial's last validation."""
-    last, report = trial.last, trial.last.report
+def measured(trial: TrialRecord, class_names: Sequence[str], tau: float = 0.0) -> Measured:
+    """A trial's last validation with one strength of logit adjustment."""
+    scores = trial.last.at(tau)
+    report = scores.report
     return Measured(
         label=trial.label,
-        epochs=last.epoch,
+        epochs=trial.epoch,
         seed=trial.config["seed"],
+        tau=tau,
         worst_class=class_names[report.worst_class],
-        **{name: measure.value(last) for name, measure in MEASURES.items()},
-        intervals_95=dict(last.intervals),
-        iou={name: None if iou != iou else iou for name, iou in zip(class_names, last.iou, strict=True)},
+        **{name: measure.value(scores) for name, measure in MEASURES.items()},
+        intervals_95=dict(scores.intervals),
+        iou={name: None if iou != iou else iou for name, iou in zip(class_names, scores.iou, strict=True)},
     )
 
 

@@ -1,4 +1,4 @@
-"""The trials of a sweep as points for the plot of the front, and as a table for MLflow."""
+"""The models of a sweep as points for the plot of the front, and as a table for MLflow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,65 +8,91 @@ from sweeps.reporting.plots import FrontPoint, front_figure, save_front_png
 from sweeps.storage.measures import MEASURES, Scored
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.points import Point, points_of
 
 
 def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoint]:
-    """Return one point for each candidate and each stopped trial, in the order of their numbers.
+    """Return the points to draw, in the order of their trials: see `drawn_points`.
 
     x is mIoU and y is the fairness measure. Trials that failed or still run have no point.
     """
-    front = {trial.number for trial in outcome.front()}
-    choice = outcome.choose()
+    front, chosen = set(outcome.front()), _chosen(outcome)
     x_measure, y_measure = outcome.objectives.pair
     points = []
-    for trial in _drawn(outcome):
-        report, intervals = trial.last.report, trial.last.intervals
-        details = {
-            key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in trial.params.items()
-        }
-        details["worst class"] = f"{class_names[report.worst_class]} ({report.worst_iou:.4f})"
-        details["epochs"] = f"{trial.epoch} of {trial.config['epochs']}"
-        if trial.reason is not None:
-            details["stopped"] = trial.reason
+    for point in drawn_points(outcome):
+        trial, scores = point.trial, point.scores
+        plain = trial.last.plain
         points.append(
             FrontPoint(
                 number=trial.number,
                 role="baseline" if trial.role == "baseline" else "search",
-                label=trial.label,
-                x=x_measure.value(trial.last),
-                y=y_measure.value(trial.last),
-                on_front=trial.number in front,
-                recommended=choice is not None and trial.number == choice.trial.number,
+                label=point.label,
+                x=x_measure.value(scores),
+                y=y_measure.value(scores),
+                on_front=point in front,
+                recommended=point == chosen,
                 stopped=trial.stopped,
-                details=details,
-                interval_x=intervals.get(x_measure.name),
-                interval_y=intervals.get(y_measure.name),
+                details=_details(point, class_names),
+                interval_x=scores.intervals.get(x_measure.name),
+                interval_y=scores.intervals.get(y_measure.name),
+                plain=(x_measure.value(plain), y_measure.value(plain)) if point.tau else None,
             )
         )
     return points
 
 
+def drawn_points(outcome: Outcome) -> list[Point]:
+    """Return the plain model of each candidate and stopped trial, and the adjusted models that matter.
+
+    These are on the front or recommended, or they are the reference baseline as it should be adjusted.
+    """
+    choice = outcome.choose()
+    adjusted = {*outcome.front(), *([] if choice is None else [choice.point, choice.adjusted_baseline])}
+    drawn = [trial for trial in outcome.record.trials("baseline", "search") if trial.complete or trial.stopped]
+    return [point for trial in drawn for point in points_of(trial) if not point.tau or point in adjusted]
+
+
+def _details(point: Point, class_names: Sequence[str]) -> dict[str, str]:
+    trial, report = point.trial, point.scores.report
+    details = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in trial.params.items()}
+    if point.tau:
+        details["logit adjustment"] = f"\N{GREEK SMALL LETTER TAU} = {point.tau:g}"
+    details["worst class"] = f"{class_names[report.worst_class]} ({report.worst_iou:.4f})"
+    details["epochs"] = f"{trial.epoch} of {trial.config['epochs']}"
+    if trial.reason is not None:
+        details["stopped"] = trial.reason
+    return details
+
+
+def _chosen(outcome: Outcome) -> Point | None:
+    choice = outcome.choose()
+    return None if choice is None else choice.point
+
+
 def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the trials as `columns` (names) and `data` (rows); a missing value is None.
+    """Return the points of `drawn_points` as `columns` (names) and `data` (rows); a missing value is None.
 
     The front comes first, then the other candidates, then stopped trials, each group in order of falling mIoU. The
     measures of a trial are those after `epochs` epochs.
     """
-    front = {trial.number for trial in outcome.front()}
-    choice = outcome.choose()
-    trials = sorted(_drawn(outcome), key=lambda t: (t.stopped, t.number not in front, -t.last.report.miou, t.number))
-    params = list(dict.fromkeys(key for trial in trials for key in _settings(trial)))
+    front, chosen = set(outcome.front()), _chosen(outcome)
+    points = sorted(
+        drawn_points(outcome),
+        key=lambda p: (p.trial.stopped, p not in front, -p.scores.report.miou, p.trial.number, p.tau),
+    )
+    params = list(dict.fromkeys(key for point in points for key in _settings(point.trial)))
     columns: list[str] = []
     data: list[list[Any]] = []
-    for trial in trials:
-        report = trial.last.report
+    for point in points:
+        trial, scores = point.trial, point.scores
         row = {
             "number": trial.number,
             "label": trial.label,
-            **measures(trial.last),  # far left, because MLflow shows five columns at a time
-            "worst_class": class_names[report.worst_class],
-            "on_front": trial.number in front,
-            "recommended": choice is not None and trial.number == choice.trial.number,
+            **measures(scores),  # far left, because MLflow shows five columns at a time
+            "tau": point.tau,
+            "worst_class": class_names[scores.report.worst_class],
+            "on_front": point in front,
+            "recommended": point == chosen,
             "role": trial.role,
             "state": "stopped" if trial.stopped else "complete",
             "epochs": trial.epoch,
@@ -89,11 +115,6 @@ def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> No
     figure.update_layout(width=None, height=None, autosize=True)  # fills the window or MLflow's pane
     figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front", default_height="95vh")
     save_front_png(points, folder / "front.png", title, y_name=y_name, y_minimize=y_minimize)
-
-
-def _drawn(outcome: Outcome) -> list[TrialRecord]:
-    """Return the candidates and the stopped trials."""
-    return [trial for trial in outcome.record.trials("baseline", "search") if trial.complete or trial.stopped]
 
 
 def _settings(trial: TrialRecord) -> dict[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 from optuna.trial import TrialState
 
 from sweeps.reporting.front import measures
-from sweeps.reporting.terminal import spent
+from sweeps.reporting.summary import spent
 from sweeps.storage.measures import MEASURES
 from sweeps.storage.plan import EXTENDABLE
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.points import Point
 from tce_core.fairness import FairnessReport, class_table
-from tce_core.results import EpochResult
+from tce_core.results import EpochResult, Scores
 
 LONGEST = 5000  # characters in a tag; MLflow accepts at most 8000
 TABLES = json.dumps([{"path": "front.json", "type": "table"}])  # this tag makes MLflow show the file as a table
@@ -67,7 +68,7 @@ class SweepView:
         self.trials = self.record.trials()
         self.history = outcome.history()
         self.candidates = {trial.number for trial in self.history[0]}
-        self.front = {trial.number for trial in outcome.front()}
+        self.front = {point.trial.number for point in outcome.front()}
         self.choice = outcome.choose()
         # Read the times last: the sweep goes on meanwhile, and every trial found above needs a time.
         self.frozen = frozen = self.record.study.get_trials(deepcopy=False)
@@ -165,22 +166,22 @@ class SweepView:
         if not steps:
             return []
         if self.choice is not None:
-            best = {f"best_{name}": value for name, value in measures(self.choice.trial.last).items()}
-            best["best_trial"] = float(self.choice.trial.number)
+            best = {f"best_{name}": value for name, value in measures(self.choice.scores).items()}
+            best |= {"best_trial": float(self.choice.trial.number), "best_tau": self.choice.point.tau}
             steps.append(Step(len(trials), time, best))
         return steps
 
     def _note(self) -> str:
         """Return the Markdown description of the run: the recommendation, the cost and the IoU of each class."""
         assert self.choice is not None
-        trial, baseline = self.choice.trial, self.choice.baseline
-        lines = [f"**Recommended:** trial {trial.number}, `{trial.label}`", ""]
-        lines += [f"- {MEASURES[name].title} {_figure(trial.last, name)}" for name in measures(trial.last)]
+        point, scores, baseline = self.choice.point, self.choice.scores, self.choice.baseline
+        lines = [f"**Recommended:** trial {point.trial.number}, `{point.label}`", ""]
+        lines += [f"- {MEASURES[name].title} {_figure(scores, name)}" for name in measures(scores)]
         lines += ["", spent(self.record)]
-        if baseline is None or baseline.number == trial.number:
+        if baseline is None or point == Point(baseline, 0.0):
             return "\n".join(lines)
         lines += ["", f"IoU per class, next to the baseline `{baseline.label}` (trial {baseline.number}):", ""]
-        table = class_table(trial.last.iou, baseline.last.iou, self.class_names, baseline.label, "recommended", 3)
+        table = class_table(scores.iou, baseline.last.iou, self.class_names, baseline.label, "recommended", 3)
         return "\n".join(lines + table.splitlines()[:52])  # the header and the baseline's 50 worst classes
 
 
@@ -205,6 +206,10 @@ def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]
     for name, (low, high) in result.intervals.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     values |= dict(zip(class_keys, result.iou, strict=True))
+    if report is not None:
+        for scores in result.curve[1:]:
+            adjusted = {"miou": scores.report.miou, "worst_iou": scores.report.worst_iou}
+            values |= {f"tau_{scores.tau:g}/{name}": value for name, value in adjusted.items()}
     return {key: value for key, value in values.items() if math.isfinite(value)}  # an absent class has no IoU
 
 
@@ -216,10 +221,10 @@ def _report(result: EpochResult) -> FairnessReport | None:
         return None
 
 
-def _figure(result: EpochResult, name: str) -> str:
-    interval = result.intervals.get(name)
+def _figure(scores: Scores, name: str) -> str:
+    interval = scores.intervals.get(name)
     ends = "" if interval is None else f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{MEASURES[name].value(result):.3f}{ends}"
+    return f"{MEASURES[name].value(scores):.3f}{ends}"
 
 
 def _text(value: Any) -> str:

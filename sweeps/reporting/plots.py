@@ -13,27 +13,21 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import plotly.graph_objects as go
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from sweeps.reporting.axes import BLACK, FONT, HEIGHT, MARGIN, PIXELS, WIDTH, axis_title, matplotlib_axes, plotly_layout
 from sweeps.reporting.labels import Spot, place_labels, points_along
 
 # The colours of Okabe and Ito: people with any common colour blindness can tell them apart.
-GREY, BLUE, VERMILLION, BLACK = "#999999", "#0072B2", "#D55E00", "#000000"
+GREY, BLUE, SKY, VERMILLION = "#999999", "#0072B2", "#56B4E9", "#D55E00"
 BASELINES = [("square", "#009E73"), ("diamond", "#CC79A7"), ("triangle-up", "#E69F00"), ("triangle-down", BLACK)]
 MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "star": "*"}
-FONT = 11
-PIXELS = 4 / 3  # CSS pixels in a typographic point
-WIDTH, HEIGHT = 1000, 680  # whole figure, in CSS pixels (plotly) or 1/100 inch (matplotlib)
-MARGIN = {"l": 90, "r": 30, "t": 60, "b": 140}
-
 Limits = tuple[float, float]
 Polyline = tuple[list[float], list[float]]  # x and y of the vertices; NaN interrupts the line
 
 
 @dataclass(frozen=True)
 class FrontPoint:
-    """One trial in the plot. Both objectives are fractions in [0, 1]; a higher `x` is better."""
+    """One model in the plot. Both objectives are fractions in [0, 1]; a higher `x` is better."""
 
     number: int
     role: Literal["search", "baseline"]
@@ -48,6 +42,8 @@ class FrontPoint:
     """Lower and upper end of the 95% confidence interval of `x`, if it was computed."""
     interval_y: tuple[float, float] | None = None
     """Lower and upper end of the 95% confidence interval of `y`."""
+    plain: tuple[float, float] | None = None
+    """Of a model with adjusted logits: x and y of the model as it was trained."""
     stopped: bool = False
     """The trial was stopped before its full budget: `x` and `y` are its last values, and it is not a candidate."""
 
@@ -63,7 +59,7 @@ def front_figure(
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
-    figure = go.Figure(layout=_plotly_layout(title, _axis_title(x_name), _axis_title(y_name, y_minimize)))
+    figure = go.Figure(layout=plotly_layout(title, axis_title(x_name), axis_title(y_name, y_minimize)))
     figure.update_layout(xaxis_range=x_limits, yaxis_range=y_limits)
     for name, color, (x, y) in _lines(points, curve):
         figure.add_scatter(x=x, y=y, mode="lines", name=name, hoverinfo="skip", line={"color": color, "width": 1.5})
@@ -92,7 +88,7 @@ def save_front_png(
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
-    figure, axes = _matplotlib_axes(title, _axis_title(x_name), _axis_title(y_name, y_minimize))
+    figure, axes = matplotlib_axes(title, axis_title(x_name), axis_title(y_name, y_minimize))
     axes.set(xlim=x_limits, ylim=y_limits)
     for name, color, (x, y) in _lines(points, curve):
         axes.plot(x, y, color=color, lw=1.2, label=name)
@@ -146,7 +142,9 @@ def _layers(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits) ->
 
 def _lines(points: Sequence[FrontPoint], curve: Polyline) -> list[tuple[str, str, Polyline]]:
     """Return name, colour and vertices of the lines behind the markers."""
-    lines = [("95% interval", GREY, _bars(points)), ("Pareto front", BLUE, curve)]
+    moves = [end for p in points if p.plain for end in (p.plain, (p.x, p.y), (math.nan, math.nan))]
+    adjusted = [x for x, _ in moves], [y for _, y in moves]
+    lines = [("95% interval", GREY, _bars(points)), ("logit adjustment", SKY, adjusted), ("Pareto front", BLUE, curve)]
     return [line for line in lines if line[2][0]]
 
 
@@ -219,38 +217,9 @@ def _is_baseline(point: FrontPoint) -> bool:
     return point.role == "baseline" and not point.stopped
 
 
-def _axis_title(name: str, minimize: bool = False) -> str:
-    return f"{name} (fraction, {'lower' if minimize else 'higher'} is better)"
-
-
 def _hover(point: FrontPoint, x_name: str, y_name: str) -> str:
     lines = [f"<b>trial {point.number}</b> {escape(point.label)}"]
     for name, value, interval in ((x_name, point.x, point.interval_x), (y_name, point.y, point.interval_y)):
         ends = f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else ""
         lines.append(f"{escape(name)} {value:.4f}{ends}")
     return "<br>".join([*lines, *(f"{escape(key)}: {escape(text)}" for key, text in point.details.items())])
-
-
-def _plotly_layout(title: str, x_title: str, y_title: str) -> go.Layout:
-    return go.Layout(
-        {"width": WIDTH, "height": HEIGHT, "margin": MARGIN},
-        template="simple_white",
-        title={"text": escape(title), "x": 0.5, "font": {"size": (FONT + 3) * PIXELS}},
-        font={"size": FONT * PIXELS, "color": BLACK},
-        xaxis={"title": escape(x_title), "showgrid": True},
-        yaxis={"title": escape(y_title), "showgrid": True},
-        legend={"orientation": "h", "x": 0.5, "xanchor": "center", "y": -0.16, "yanchor": "top"},
-    )
-
-
-def _matplotlib_axes(title: str, x_title: str, y_title: str) -> tuple[Figure, Axes]:
-    """Return a figure that does not use pyplot: it has no global state, so any thread may draw it."""
-    figure = Figure(figsize=(WIDTH / 100, HEIGHT / 100), dpi=200, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=FONT + 4, parse_math=False)
-    axes.set_xlabel(x_title, fontsize=FONT + 2, parse_math=False)
-    axes.set_ylabel(y_title, fontsize=FONT + 2, parse_math=False)
-    axes.tick_params(labelsize=FONT)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes

@@ -1,4 +1,4 @@
-"""The text output of a sweep in the terminal: live progress and the final summary."""
+"""The text output of a sweep in the terminal while it runs, and its last lines. Its result is in `summary.py`."""
 
 import os
 import time
@@ -9,15 +9,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from sweeps.reporting.mlflow_pages import ui_address
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
-from sweeps.storage.measures import Measure
-from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
-from sweeps.strategy.floors import SHOWN, beside_bound
-from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.search import Search
 from tce_core.data.dataset import Dataset
 
@@ -74,8 +69,18 @@ class ProgressDisplay:
             report = trial.last.report
             worst = f"{report.worst_iou:.3f} ({escape(self.class_names[report.worst_class])})"
             note = f"  [dim]stopped after epoch {trial.epoch}[/]" if trial.stopped else ""
-            text = f"{head}  mIoU {report.miou:.3f}  worst {worst}{note}"
+            text = f"{head}  mIoU {report.miou:.3f}  worst {worst}{self._adjusted(trial)}{note}"
         self.progress.console.print(text, highlight=False, soft_wrap=True)
+
+    def _adjusted(self, trial: TrialRecord) -> str:
+        """The figures with the adjustment that suits the trial best, if one does."""
+        best = self.search.outcome.best_point(trial)
+        report = best.scores.report
+        return (
+            f"  [dim]\N{GREEK SMALL LETTER TAU}={best.tau:g}:[/] {report.miou:.3f} {report.worst_iou:.3f}"
+            if best.tau
+            else ""
+        )
 
 
 def headline(search: Search, data: Dataset, slots: int) -> str:
@@ -123,109 +128,6 @@ def farewell(best: Path, tracking_uri: str, pages: Mapping[str, str], console: C
     console.print()
     for title, text in lines:
         console.print(f"{title:<19} {text}", highlight=False, markup=False, soft_wrap=True)
-
-
-def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
-    """Print the front, the recommended trial and the baseline with their fresh seeds, the verdict and the cost."""
-    choice = outcome.choose()
-    trials = outcome.front()
-    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
-    for trial in trials:
-        mark = "recommended" if choice is not None and trial.number == choice.trial.number else ""
-        _add(table, trial, class_names, mark)
-    console.print(table)
-    if choice is not None:
-        table = _table("Recommended configuration and baseline")
-        baseline = [] if choice.baseline in (None, choice.trial) else [(choice.baseline, "baseline")]
-        for compared, role in [(choice.trial, "recommended"), *baseline]:
-            assert compared is not None
-            for run in [compared, *outcome.repetitions(compared)]:
-                _add(table, run, class_names, f"{role}, seed {run.config['seed']}")
-        console.print(table)
-        console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
-    console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
-
-
-def spending(record: Record) -> str:
-    """Return the sentence of `spent` and, if the search stopped early, the reason."""
-    text = spent(record)
-    return f"{text} The search stopped early: {record.search_stopped}." if record.search_stopped else text
-
-
-def spent(record: Record) -> str:
-    """Return a sentence with the epochs spent and the epochs that full training of the same trials takes.
-
-    A trial that failed before its first epoch does not count.
-    """
-    trials = [trial for trial in record.trials() if trial.results]
-    full = sum(trial.config["epochs"] for trial in trials)
-    stopped = sum(trial.stopped for trial in trials)
-    text = f"Spent {record.epochs} epochs on {len(trials)} trials"
-    if not full:
-        return text + "."
-    share = f"{record.epochs / full:.0%}"
-    return f"{text} ({stopped} stopped early): {share} of the {full} epochs that full-length trials need."
-
-
-def verdict(choice: Choice, outcome: Outcome) -> str:
-    """Return a sentence with the gain and the cost of the recommended trial against the reference baseline.
-
-    It compares the means over the fresh seeds that both have been trained with. Without such seeds it compares the two
-    trials themselves, and says so: the recommended one was chosen by these very values.
-    """
-    if choice.baseline is None:
-        return "There is no baseline to compare with."
-    if choice.trial.number == choice.baseline.number:
-        return "No searched configuration beats the baseline within the allowance, so the baseline is recommended."
-    runs, baselines = (
-        {run.config["seed"]: run for run in outcome.repetitions(trial)} for trial in (choice.trial, choice.baseline)
-    )
-    seeds = sorted(runs.keys() & baselines.keys())
-    pairs = [(runs[seed], baselines[seed]) for seed in seeds] or [(choice.trial, choice.baseline)]
-    basis = (
-        f"mean over {len(seeds)} fresh seed{'s' * (len(seeds) > 1)}" if seeds else "one seed, also used for the choice"
-    )
-    lead, guard = outcome.objectives.lead, outcome.objectives.guard
-    text = (
-        f"Compared with {choice.baseline.label} ({basis}): {lead.title} {_mean_gain(pairs, lead):+.3f}, "
-        f"{guard.title} {_mean_gain(pairs, guard):+.3f} (allowed: {-outcome.objectives.allowance:+.3f})."
-    )
-    return f"{text} {kept_floors(choice)}" if outcome.objectives.floors else text
-
-
-def kept_floors(choice: Choice) -> str:
-    """Return a sentence with the floors that the recommended trial keeps, the tightest first."""
-    tightest = sorted(choice.standings, key=lambda one: -one.shortfall)
-    shown = ", ".join(f"{one.name} {beside_bound(one)}" for one in tightest[:SHOWN])
-    more = f", and {len(tightest) - SHOWN} more" if len(tightest) > SHOWN else ""
-    return f"It keeps its floors: {shown}{more}."
-
-
-def _mean_gain(pairs: Sequence[tuple[TrialRecord, TrialRecord]], measure: Measure) -> float:
-    gains = [measure.value(one.last) - measure.value(other.last) for one, other in pairs]
-    return sum(gains) / len(gains)
-
-
-def _table(title: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("trial", justify="right")
-    table.add_column("configuration", overflow="fold")
-    for name in ("mIoU", "worst IoU"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("worst class", no_wrap=True)
-    table.add_column("std", justify="right", no_wrap=True)
-    table.add_column("epochs", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    return table
-
-
-def _add(table: Table, trial: TrialRecord, class_names: Sequence[str], note: str) -> None:
-    report = trial.last.report
-    worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
-    label = escape(trial.label.split(" seed=")[0])
-    table.add_row(
-        str(trial.number), label, f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}", str(trial.epoch), note
-    )
 
 
 def _clock(seconds: float) -> str:

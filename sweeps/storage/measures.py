@@ -98,10 +98,11 @@ FINE_MEASURES = {
     for measure in (
         FineMeasure("miou_image", "mean over images of the mIoU of each"),
         FineMeasure("miou_class", "mean over classes of the mean IoU over images"),
-        FineMeasure("miou_image_worst10", "mean mIoU of the worst 10% of images"),
+        FineMeasure("miou_image_worst5", "mean mIoU of the worst 5% of images"),
+        FineMeasure("miou_class_worst5", "mean over classes of the mean IoU over the worst 5% of images"),
         FineMeasure("worst_recall", "lowest recall of a class"),
         FineMeasure("worst_precision", "lowest precision of a class"),
-        FineMeasure("cvar_iou", "conditional value at risk of class IoUs"),
+        FineMeasure("cvar_iou", "mean of the worst 30% of class IoUs"),
     )
 }
 """The measures that need the counts of each image or class."""

@@ -10,17 +10,35 @@ from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.floors import Standing, keeps, nearest_misses, standings
 from sweeps.strategy.pareto import GrowingFront, recommend
+from sweeps.strategy.points import Point, best_scores, points_of
+from tce_core.results import Scores
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The recommended trial and what it is compared with."""
+    """The recommended point and what it is compared with."""
 
-    trial: TrialRecord
+    point: Point
     baseline: TrialRecord | None
     """The reference baseline; None if it has not completed."""
+    adjusted_baseline: Point | None
+    """The reference baseline with the strength of adjustment that suits it best; None if that is 0."""
     standings: tuple[Standing, ...] = ()
-    """The trial beside each floor; without a reference baseline there are no relative floors."""
+    """The point beside each floor; without a reference baseline there are no relative floors."""
+
+    @property
+    def trial(self) -> TrialRecord:
+        return self.point.trial
+
+    @property
+    def scores(self) -> Scores:
+        """The last validation of the recommended point."""
+        return self.point.scores
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the reference baseline itself is recommended, plain or adjusted."""
+        return self.baseline is not None and self.trial.number == self.baseline.number
 
 
 class Outcome:
@@ -32,18 +50,21 @@ class Outcome:
     def __init__(self, record: Record, objectives: Objectives) -> None:
         self.record, self.objectives = record, objectives
         self._growth = Growth(objectives)
-        self._standings: dict[tuple[int, int | None], tuple[Standing, ...]] = {}
-        """By the numbers of a trial and of the reference baseline."""
+        self._standings: dict[tuple[int, float, int | None], tuple[Standing, ...]] = {}
+        """By the number of a trial, tau, and the number of the reference baseline."""
 
     def candidates(self) -> list[TrialRecord]:
         """Return the baselines and searched trials that trained for their full budget."""
         return sorted(self.record.candidates, key=attrgetter("number"))
 
-    def front(self) -> list[TrialRecord]:
-        """Return the non-dominated candidates, in order of rising mIoU."""
+    def front(self) -> list[Point]:
+        """Return the non-dominated points of the candidates, in order of rising mIoU."""
         growth = self._grown()
-        on_front = sorted((growth.values[place], growth.trials[place].number) for place in growth.front.places)
-        return [self.record[number] for _, number in on_front]
+        on_front = sorted(
+            (growth.values[place], growth.points[place].trial.number, growth.points[place].tau)
+            for place in growth.front.places
+        )
+        return [Point(self.record[number], tau) for _, number, tau in on_front]
 
     def history(self) -> tuple[list[TrialRecord], list[float]]:
         """Return how the front grew.
@@ -70,41 +91,50 @@ class Outcome:
         return next((t for t in self.record.trials("baseline") if t.complete and t.label == label), None)
 
     def choose(self) -> Choice | None:
-        """Choose the candidate with the best leading measure among those that keep all floors.
+        """Choose the point with the best leading measure among those that keep all floors.
 
-        The floor of the guard is the reference baseline's value minus the allowance; without a reference baseline
-        there are no floors relative to it. A baseline can win.
+        The floor of the guard is the plain reference baseline's value minus the allowance; without a reference
+        baseline there are no floors relative to it. A baseline can win.
 
         Returns:
-            The choice; None if no candidate qualifies.
+            The choice; None if no point qualifies.
         """
         growth, objectives = self._grown(), self.objectives
-        if not growth.trials:
+        if not growth.points:
             return None
-        order = np.argsort([trial.number for trial in growth.trials])  # a tie goes to the earlier trial
+        order = sorted(range(len(growth.points)), key=lambda place: growth.points[place].trial.number)
+        points = [growth.points[place] for place in order]  # a tie goes to the earlier trial, then to the lower tau
         columns = dict(zip(objectives.pair, np.array(growth.values)[order].T, strict=True))
         lead, guard = columns[objectives.lead], columns[objectives.guard]
-        allowed = [keeps(self.standings(growth.trials[place])) for place in order]
+        allowed = [keeps(self.standings(point)) for point in points]
         best = recommend(np.where(allowed, lead, np.nan), guard, -np.inf, objectives.lead.maximize)
-        return None if best is None else self.choice_of(growth.trials[order[best]])
+        return None if best is None else self.choice_of(points[best])
 
-    def choice_of(self, trial: TrialRecord) -> Choice:
-        """Put a candidate beside the reference baseline and the floors, as if it were chosen."""
-        return Choice(trial, self.reference(), self.standings(trial))
-
-    def standings(self, trial: TrialRecord) -> tuple[Standing, ...]:
-        """Compare a candidate with all floors."""
+    def choice_of(self, point: Point) -> Choice:
+        """Put a point beside the reference baseline and the floors, as if it were chosen."""
         baseline = self.reference()
-        key = trial.number, None if baseline is None else baseline.number
+        adjusted = None if baseline is None else self.best_point(baseline)
+        return Choice(point, baseline, adjusted if adjusted and adjusted.tau else None, self.standings(point))
+
+    def best_point(self, trial: TrialRecord) -> Point:
+        """Return a candidate with the strength of adjustment that suits it best: see `best_scores`."""
+        points = points_of(trial)
+        return points[best_scores(self.objectives, trial.last.curve, [self.standings(point) for point in points])]
+
+    def standings(self, point: Point) -> tuple[Standing, ...]:
+        """Compare a candidate's point with all floors."""
+        baseline = self.reference()
+        key = point.trial.number, point.tau, None if baseline is None else baseline.number
         if key not in self._standings:
-            found = standings(self.objectives, trial.last, None if baseline is None else baseline.last)
+            found = standings(self.objectives, point.scores, None if baseline is None else baseline.last)
             self._standings[key] = tuple(found)
         return self._standings[key]
 
     def why_none(self) -> str:
         """Say in one line why `choose` finds no trial: none was trained to its end, or none keeps the floors."""
         if candidates := self.candidates():
-            return nearest_misses([(f"trial {trial.number}", self.standings(trial)) for trial in candidates])
+            points = [self.best_point(trial) for trial in candidates]
+            return nearest_misses([(str(point), self.standings(point)) for point in points])
         reasons = [trial.short_reason for trial in self.record.trials() if trial.reason]
         return ": ".join(["no trial was trained to its end", *reasons[:1]])
 
@@ -132,16 +162,26 @@ class Growth:
         self.objectives = objectives
         self.front = GrowingFront([0.0 if up else 1.0 for up in objectives.maximize], objectives.maximize)
         self.trials: list[TrialRecord] = []
-        self.values: list[tuple[float, float]] = []
         self.volumes: list[float] = []
+        """Hypervolume after each of `trials`."""
+        self.points: list[Point] = []
+        """The points of all trials."""
+        self.values: list[tuple[float, float]] = []
+        """The objectives of each of `points`."""
         self.last = 0
         """Epochs that the sweep had spent when the front last grew."""
 
     def add(self, trial: TrialRecord) -> None:
-        """Take in the next candidate."""
-        values = self.objectives.values(trial.last)
-        if self.front.add(values):
-            self.last = trial.ended_at
+        """Take in the next candidate. A strength that changes no objective adds no point."""
+        known: set[tuple[float, float]] = set()
+        for point in points_of(trial):
+            values = self.objectives.values(point.scores)
+            if values in known:
+                continue
+            known.add(values)
+            if self.front.add(values):
+                self.last = trial.ended_at
+            self.points.append(point)
+            self.values.append(values)
         self.trials.append(trial)
-        self.values.append(values)
         self.volumes.append(self.front.volume)

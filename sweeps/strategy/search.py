@@ -14,6 +14,7 @@ from sweeps.strategy.ahead import ProposalsAhead
 from sweeps.strategy.budget import Budget, Limit
 from sweeps.strategy.observations import Observations
 from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.points import early_values
 from sweeps.strategy.proposals import Proposer
 from sweeps.strategy.rungs import goes_on
 from tce_core.results import EpochResult
@@ -233,8 +234,7 @@ class Search:
 
     def _note_rung(self, trial: TrialRecord, result: EpochResult) -> None:
         if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
-            lead, guard = self.plan.objectives.early_pair
-            self.at_rungs[result.epoch][trial.number] = lead.value(result), guard.value(result)
+            self.at_rungs[result.epoch][trial.number] = early_values(self.plan.objectives, result)
 
     def _survives(self, trial: TrialRecord) -> bool:
         """Whether the trial survives its rung, compared with the trials that arrived before it; see `rungs.py`."""

@@ -47,10 +47,12 @@ def from_sweep(name: str, storage: str) -> list[Mapping[str, Any]]:
     """
     record = Record.load(storage, name)
     objectives = record.plan.objectives
-    front = [trial for trial in Outcome(record, objectives).front() if trial.role == "search"]
+    front = [point for point in Outcome(record, objectives).front() if point.trial.role == "search"]
     if not front:
         raise UserError(f"--warm-start {name}: no searched configuration is on that sweep's front")
-    return [trial.config for trial in sorted(front, key=lambda trial: -objectives.guard.value(trial.last))]
+    by_guard = sorted(front, key=lambda point: -objectives.guard.value(point.scores))
+    trials = {point.trial.number: point.trial for point in by_guard}  # a trial can have several points on the front
+    return [trial.config for trial in trials.values()]
 
 
 def from_file(path: Path) -> Sequence[Mapping[str, Any]]:

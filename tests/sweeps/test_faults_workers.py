@@ -174,7 +174,7 @@ def test_failed_trials_harm_no_other_trial_and_mlflow_is_written_later(place):
         assert trial.reason in text
     front = Outcome(record, record.plan.objectives).front()
     assert front
-    assert {trial.number for trial in front} <= {0, 5}
+    assert {point.trial.number for point in front} <= {0, 5}
     observations = Search(record).observations
     told = [observations.of_trial(trial) for trial in trials]
     assert [(one.failed, one.values is None) for one in told] == [(t.state == TrialState.FAIL,) * 2 for t in trials]

@@ -166,7 +166,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     client, parent, runs = mlflow_runs(tmp_path)
     assert parent.info.status == "FINISHED"
     assert sorted(runs) == [trial.number for trial in trials]
-    front = {trial.number for trial in Outcome(record, record.plan.objectives).front()}
+    front = {point.trial.number for point in Outcome(record, record.plan.objectives).front()}
     assert {number for number, run in runs.items() if run.data.tags.get("pareto") == "true"} == front
     for trial in trials:
         shown = runs[trial.number]

@@ -105,7 +105,7 @@ def test_pareto_and_recommended_are_searchable_and_follow_the_front(uri, storage
     assert numbers(uri, "tags.pareto = 'false'") == [0]
     sweep.train(sweep.begin("search", "t=0", {"loss": "class_tilt", "t": 0.0}), 0.55, 0.11)
     sweep.end(2)
-    assert numbers(uri, "tags.pareto = 'true'") == [t.number for t in sweep.outcome.front()] == [1, 2]
+    assert numbers(uri, "tags.pareto = 'true'") == [point.trial.number for point in sweep.outcome.front()] == [1, 2]
     assert numbers(uri, "tags.recommended = 'true'") == [1]
 
 

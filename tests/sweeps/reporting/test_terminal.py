@@ -6,7 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from sweeps.reporting.terminal import ProgressDisplay, spending, summary, verdict
+from sweeps.reporting.summary import spending, summary, verdict
+from sweeps.reporting.terminal import ProgressDisplay
 from tests.sweeps.searching import ALONE, EPOCHS, result, train
 
 NAMES = ("road", "rider", "wall", "pole")
@@ -71,7 +72,7 @@ def test_brackets_in_names_are_text_and_not_markup(begin):
     ]
     screen = Screen()
     summary(search.outcome, ["[/road]"] * 4, screen.console)
-    assert "0 a [/b] 0.500 0.100 [/road] 0.267 4 recommended" in screen.lines
+    assert "0 a [/b] 0 0.500 0.100 [/road] 0.267 4 recommended" in screen.lines
 
 
 @pytest.mark.parametrize(
@@ -139,8 +140,8 @@ def test_the_summary_says_the_epochs_of_each_point(begin):
     winner = search.outcome.choose().trial
     assert screen.lines[:3] == [
         "Pareto front: mIoU against worst-class IoU",
-        "trial configuration mIoU worst IoU worst class std epochs",
-        f"2 {winner.label} 0.500 0.300 rider 0.133 {EPOCHS} recommended",
+        "trial configuration τ mIoU worst IoU worst class std epochs",
+        f"2 {winner.label} 0 0.500 0.300 rider 0.133 {EPOCHS} recommended",
     ]
 
 

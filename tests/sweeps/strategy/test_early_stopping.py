@@ -53,7 +53,7 @@ def test_a_stopped_trial_is_no_candidate_even_with_good_results(halved):
     """Trial 5 has good results after one epoch, but is stopped. Of the complete trials, only 7 is on the front."""
     complete = [number for number, (_, stopped) in enumerate(CURVES) if stopped is None]
     assert [trial.number for trial in halved.outcome.candidates()] == complete
-    assert [trial.number for trial in halved.outcome.front()] == [7]
+    assert [point.trial.number for point in halved.outcome.front()] == [7]
     assert halved.outcome.choose().trial.number == 7
     trials, _ = halved.outcome.history()
     assert [trial.number for trial in trials] == complete
@@ -151,7 +151,7 @@ def test_a_trial_with_objectives_that_are_not_finite_fails_at_any_epoch(begin, e
         failed = one.record[bad.number]
         assert (failed.state, failed.values) == (TrialState.FAIL, None)
         assert failed.reason == f"the objectives are not finite after epoch {epoch}"
-        assert [trial.number for trial in one.outcome.front()] == [0]
+        assert [point.trial.number for point in one.outcome.front()] == [0]
     heard = told(search)[bad.number]
     assert (heard.failed, heard.values, heard.shortfalls) == (True, None, {})
 

@@ -45,7 +45,7 @@ def test_the_best_lead_whose_guard_is_not_below_the_floor_is_recommended(candida
     assert choice.baseline.number == 0
     (guard,) = choice.standings
     assert (guard.name, guard.value, guard.bound) == ("miou", pytest.approx(0.495), pytest.approx(0.49))
-    assert [trial.number for trial in outcome.front()] == [1, 2, 3]
+    assert [point.trial.number for point in outcome.front()] == [1, 2, 3]
 
 
 def test_the_allowance_moves_the_floor(candidates):
@@ -66,7 +66,7 @@ def test_a_lead_of_which_less_is_better_is_minimised(candidates):
     assert chosen(candidates(*rows, objective="std_iou", allowance=0.2)) == 1
     assert chosen(candidates(*rows, objective="worst_iou", allowance=0.2)) == 2
     front = candidates(*rows, objective="std_iou").front()
-    assert [trial.number for trial in front] == [1, 2]
+    assert [point.trial.number for point in front] == [1, 2]
 
 
 def test_bottom25_is_the_mean_of_the_worst_quarter_of_the_classes(candidates):
@@ -91,8 +91,8 @@ def test_the_objectives_may_differ_from_those_of_the_search(candidates):
     by_spread = Outcome(outcome.record, Objectives("std_iou", 0.02))
     assert chosen(by_spread) == 1
     assert by_spread.objectives.maximize == (True, False)
-    assert {t.number for t in by_spread.front()} == {0, 1, 2}
-    assert {t.number for t in outcome.front()} == {0, 1, 2}
+    assert {point.trial.number for point in by_spread.front()} == {0, 1, 2}
+    assert {point.trial.number for point in outcome.front()} == {0, 1, 2}
 
 
 def test_every_floor_must_be_kept(candidates):

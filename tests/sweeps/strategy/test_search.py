@@ -204,5 +204,5 @@ def test_a_trial_that_failed_after_good_epochs_is_no_candidate(begin):
     search.record_epoch(one.number, result(1, 0.9, 0.9))
     search.record_end(one.number, "its workers died 3 times in epoch 2")
     train(search, two, (0.5, 0.1))
-    assert [trial.number for trial in search.outcome.front()] == [two.number]
+    assert [point.trial.number for point in search.outcome.front()] == [two.number]
     assert search.record[one.number].reason == "its workers died 3 times in epoch 2"

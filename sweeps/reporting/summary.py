@@ -1,0 +1,125 @@
+"""The result of a sweep as text: the front, the recommended model beside the baseline, the verdict and the cost."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sweeps.storage.record import Record
+from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.floors import SHOWN, beside_bound
+from sweeps.strategy.outcome import Choice, Outcome
+from sweeps.strategy.points import Point
+
+
+def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
+    """Print the front, the recommended model and the baseline with their fresh seeds, the verdict and the cost."""
+    choice = outcome.choose()
+    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
+    for point in outcome.front():
+        mark = "recommended" if choice is not None and point == choice.point else ""
+        _add(table, point.trial, point.tau, class_names, mark)
+    console.print(table)
+    if choice is not None:
+        table = _table("Recommended configuration and baseline")
+        for point, role in [(choice.point, "recommended"), *_baselines(choice)]:
+            for run in [point.trial, *outcome.repetitions(point.trial)]:
+                _add(table, run, point.tau, class_names, f"{role}, seed {run.config['seed']}")
+        console.print(table)
+        console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
+    console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
+
+
+def _baselines(choice: Choice) -> list[tuple[Point, str]]:
+    """The reference baseline, plain and adjusted, without the one that is recommended."""
+    plain = [] if choice.baseline is None else [(Point(choice.baseline, 0.0), "baseline")]
+    adjusted = [] if choice.adjusted_baseline is None else [(choice.adjusted_baseline, "baseline, adjusted")]
+    return [(point, role) for point, role in [*plain, *adjusted] if point != choice.point]
+
+
+def spending(record: Record) -> str:
+    """Return the sentence of `spent` and, if the search stopped early, the reason."""
+    text = spent(record)
+    return f"{text} The search stopped early: {record.search_stopped}." if record.search_stopped else text
+
+
+def spent(record: Record) -> str:
+    """Return a sentence with the epochs spent and the epochs that full training of the same trials takes.
+
+    A trial that failed before its first epoch does not count.
+    """
+    trials = [trial for trial in record.trials() if trial.results]
+    full = sum(trial.config["epochs"] for trial in trials)
+    stopped = sum(trial.stopped for trial in trials)
+    text = f"Spent {record.epochs} epochs on {len(trials)} trials"
+    if not full:
+        return text + "."
+    share = f"{record.epochs / full:.0%}"
+    return f"{text} ({stopped} stopped early): {share} of the {full} epochs that full-length trials need."
+
+
+def verdict(choice: Choice, outcome: Outcome) -> str:
+    """Return sentences with the gain and the cost of the recommended model against the reference baseline.
+
+    If adjusted logits suit the baseline, it is also compared with that: the adjustment costs no training.
+    """
+    if choice.baseline is None:
+        return "There is no baseline to compare with."
+    if choice.is_baseline and not choice.point.tau:
+        return "No searched configuration beats the baseline within the allowance, so the baseline is recommended."
+    sentences = [comparison(choice.point, point, outcome) for point, _ in _baselines(choice)]
+    if choice.is_baseline:
+        sentences.insert(0, "No searched configuration beats the baseline with adjusted logits, so it is recommended.")
+    if outcome.objectives.floors:
+        sentences.append(kept_floors(choice))
+    return " ".join(sentences)
+
+
+def comparison(point: Point, other: Point, outcome: Outcome) -> str:
+    """Return a sentence with the gain of one model over another.
+
+    It compares the means over the fresh seeds that both have been trained with. Without such seeds it compares the two
+    trials themselves, and says so: the recommended one was chosen by these very values.
+    """
+    runs, others = ({run.config["seed"]: run for run in outcome.repetitions(p.trial)} for p in (point, other))
+    seeds = sorted(runs.keys() & others.keys())
+    pairs = [(runs[seed], others[seed]) for seed in seeds] or [(point.trial, other.trial)]
+    basis = (
+        f"mean over {len(seeds)} fresh seed{'s' * (len(seeds) > 1)}" if seeds else "one seed, also used for the choice"
+    )
+    scores = [(one.last.at(point.tau), two.last.at(other.tau)) for one, two in pairs]
+    lead, guard = outcome.objectives.lead, outcome.objectives.guard
+    allowed = "" if other.tau else f" (allowed: {-outcome.objectives.allowance:+.3f})"
+    gains = [sum(m.value(one) - m.value(two) for one, two in scores) / len(scores) for m in (lead, guard)]
+    gain = f"{lead.title} {gains[0]:+.3f}, {guard.title} {gains[1]:+.3f}"
+    return f"Compared with {other.label} ({basis}): {gain}{allowed}."
+
+
+def kept_floors(choice: Choice) -> str:
+    """Return a sentence with the floors that the recommended trial keeps, the tightest first."""
+    tightest = sorted(choice.standings, key=lambda one: -one.shortfall)
+    shown = ", ".join(f"{one.name} {beside_bound(one)}" for one in tightest[:SHOWN])
+    more = f", and {len(tightest) - SHOWN} more" if len(tightest) > SHOWN else ""
+    return f"It keeps its floors: {shown}{more}."
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("trial", justify="right")
+    table.add_column("configuration", overflow="fold")
+    for name in ("\N{GREEK SMALL LETTER TAU}", "mIoU", "worst IoU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("worst class", no_wrap=True)
+    table.add_column("std", justify="right", no_wrap=True)
+    table.add_column("epochs", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    return table
+
+
+def _add(table: Table, trial: TrialRecord, tau: float, class_names: Sequence[str], note: str) -> None:
+    report = trial.last.at(tau).report
+    worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
+    label = escape(trial.label.split(" seed=")[0])
+    figures = f"{tau:g}", f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}", str(trial.epoch)
+    table.add_row(str(trial.number), label, *figures, note)
