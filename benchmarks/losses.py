@@ -19,14 +19,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tce_core import VOID
+from tce_core.class_shares import class_shares, inverse_frequency_weights
 from tce_core.loss_table import LOSSES
-from tce_core.losses import build_loss, mean_loss
+from tce_core.losses import build_loss
+from tce_core.losses.by_pixel import mean_loss
 from tce_core.pixel_losses import class_losses
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-SETTINGS: dict[str, dict[str, float]] = {"image_tilt": {"t": 1.0}, "class_tilt": {"t": 1.0}}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-BY_PIXEL = ("image_tilt", "class_tilt", "stochastic_tilt", "mcce", "weighted_ce", "focal")
+OVER = ("class_tilt over batch", "class_tilt over data")
+ALL = (*LOSSES, *OVER)
+BY_PIXEL = tuple(name for name in ALL if not str(LOSSES[name.split()[0]].builder).startswith("region."))
 
 
 def main() -> None:
@@ -34,7 +37,7 @@ def main() -> None:
     parser.add_argument("--shape", default="8x19x769x769", help="BxKxHxW of the logits (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds (default: %(default)s)")
     parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=LAYOUTS, help="default: both")
-    parser.add_argument("--losses", nargs="+", default=BY_PIXEL, choices=LOSSES, help="default: all but region losses")
+    parser.add_argument("--losses", nargs="+", default=BY_PIXEL, choices=ALL, help="default: all but region losses")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     options = parser.parse_args()
@@ -79,13 +82,15 @@ def compare(
 
 def candidates(names: Sequence[str], num_classes: int) -> dict[str, Loss]:
     """Return the losses to measure, by name, `F.cross_entropy` first."""
-    weights = tuple(1.0 for _ in range(num_classes))
+    counts = 2 ** torch.arange(num_classes)
+    given = {"t": 1.0, "class_weights": inverse_frequency_weights(counts), "class_shares": class_shares(counts)}
     losses: dict[str, Loss] = {
         "F.cross_entropy": lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=VOID)
     }
     for name in names:
-        weighted = {"class_weights": weights} if name in ("weighted_ce", "focal") else {}
-        losses[name] = build_loss(name, **SETTINGS.get(name, {}), **weighted)
+        loss, _, over = name.partition(" over ")
+        settings = {key: given[key] for key in LOSSES[loss].arguments if key in given}
+        losses[name] = build_loss(loss, **settings, **({"over": over} if over else {}))
     if "stochastic_tilt" in losses:
         losses["stochastic_tilt"] = lambda logits, labels: mean_loss(*class_losses(logits, labels))
     return losses

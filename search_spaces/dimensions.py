@@ -15,10 +15,14 @@ class _Dimension(BaseModel):
 
     when: dict[str, Scalar | list[Scalar]] = {}
     """The value, or a list of values, that each named earlier choice must have. Otherwise the fixed value is used."""
+    unless: dict[str, Scalar | list[Scalar]] = {}
+    """The value, or a list of values, of an earlier choice at which this setting changes nothing. At these, too, the
+    fixed value is used; where the earlier choice itself is not made, this sets no condition."""
 
     def active(self, params: Mapping[str, Scalar]) -> bool:
         """Return whether this dimension is searched, given the values of the dimensions before it."""
-        return all(key in params and params[key] in as_list(wanted) for key, wanted in self.when.items())
+        met = all(key in params and params[key] in as_list(wanted) for key, wanted in self.when.items())
+        return met and not any(key in params and params[key] in as_list(idle) for key, idle in self.unless.items())
 
 
 class Range(_Dimension):

@@ -1,6 +1,5 @@
 """A search space: the settings that are fixed, those that are searched, and the baselines for comparison."""
 
-import itertools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -9,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 from search_spaces.dimensions import KINDS, STRICT, Choices, Dimension, Range, Scalar, as_list
 from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError
-from tce_core.loss_table import losses_with
+from tce_core.loss_table import idle_at, losses_with
 
 Sampler = Literal["tpe", "gp", "nsga2", "random", "grid"]
 
@@ -51,14 +50,14 @@ class Space(BaseModel):
 
     def grid(self) -> list[dict[str, Scalar]]:
         """Return every distinct combination of the dimensions' grid values, without inactive dimensions."""
-        found: dict[tuple[tuple[str, Scalar], ...], dict[str, Scalar]] = {}
-        for values in itertools.product(*(dimension.grid() for dimension in self.space.values())):
-            params: dict[str, Scalar] = {}
-            for (name, dimension), value in zip(self.space.items(), values, strict=True):
-                if dimension.active(params):
-                    params[name] = value
-            found[tuple(params.items())] = params
-        return list(found.values())
+        points: list[dict[str, Scalar]] = [{}]
+        for name, dimension in self.space.items():
+            points = [
+                {**point, **setting}
+                for point in points
+                for setting in ([{name: value} for value in dimension.grid()] if dimension.active(point) else [{}])
+            ]
+        return points
 
     def size(self) -> str:
         """Describe the dimensions in words, such as `t 0.1 to 10 (log); loss of 2: mcce, dice`."""
@@ -68,8 +67,10 @@ class Space(BaseModel):
                 text = f"{name} {dimension.low:g} to {dimension.high:g}{' (log)' if dimension.log else ''}"
             else:
                 text = f"{name} of {len(dimension.choices)}: {', '.join(map(str, dimension.choices))}"
-            when = [f"{key} = {' or '.join(map(str, as_list(value)))}" for key, value in dimension.when.items()]
-            parts.append(text + (f" if {' and '.join(when)}" if when else ""))
+            for word, link, conditions in (("if", " and ", dimension.when), ("unless", " or ", dimension.unless)):
+                stated = [f"{key} = {' or '.join(map(str, as_list(value)))}" for key, value in conditions.items()]
+                text += f" {word} {link.join(stated)}" if stated else ""
+            parts.append(text)
         return "; ".join(parts)
 
 
@@ -94,31 +95,45 @@ def parse_space(raw: dict[str, Any], source: str) -> Space:
 
 
 def _with_losses(space: Space, source: str) -> dict[str, Range | Choices]:
-    """Search each setting that only some losses have, such as gamma, only for those losses.
+    """Search each setting that only some losses have, such as gamma, only where it changes the loss.
 
-    This adds a condition to a dimension that states no condition on the loss.
+    This adds conditions to a dimension that states no condition on the loss. A dimension that depends on another
+    searched setting of its loss is moved to the end, after that setting.
 
     Raises:
-        UserError: no loss of the space has the setting, so searching it would change nothing; or the condition comes
-            before the searched `loss`.
+        UserError: the setting changes no loss of the space, so searching it would change nothing; or the condition
+            comes before the searched `loss`.
     """
-    losses = space.space["loss"].grid() if "loss" in space.space else [space.config({}).loss]
+    losses = [str(loss) for loss in _values(space, "loss")]
+    idle = {name: idle_at(name, losses) for name in space.space}
     derived: dict[str, Range | Choices] = {}
-    for name, dimension in space.space.items():
-        takers = losses_with(name)
+    for name in sorted(space.space, key=lambda name: any(key in space.space for key in idle[name])):
+        dimension, takers = space.space[name], losses_with(name)
         if takers and "loss" not in dimension.when:
-            users = [loss for loss in losses if loss in takers]
+            users = [loss for loss in losses if loss in takers and not _changes_nothing(space, loss, name)]
             if not users:
                 raise UserError(
-                    f"{source}: space.{name}: no loss of this space has this setting ({', '.join(map(str, losses))}); "
+                    f"{source}: space.{name}: no loss of this space has this setting ({', '.join(losses)}); "
                     f"losses with it: {', '.join(takers)}"
                 )
             if len(users) < len(losses):
                 if "loss" not in derived:
                     raise UserError(f"{source}: space.{name}: only some losses have this setting; put it after 'loss'")
                 dimension = dimension.model_copy(update={"when": {**dimension.when, "loss": users}})
+            unless = {key: list(values) for key, values in idle[name].items() if key in derived}
+            dimension = dimension.model_copy(update={"unless": {**dimension.unless, **unless}})
         derived[name] = dimension
     return derived
+
+
+def _values(space: Space, name: str) -> list[Scalar]:
+    """Return the values that a setting can have in a space: the searched ones, or the fixed one."""
+    return space.space[name].grid() if name in space.space else [getattr(space.config({}), name)]
+
+
+def _changes_nothing(space: Space, loss: str, setting: str) -> bool:
+    """Return whether a setting of a loss is without effect at every value of the setting that it depends on."""
+    return any(set(_values(space, key)) <= set(values) for key, values in idle_at(setting, [loss]).items())
 
 
 def _check_settings(space: Space, source: str) -> None:

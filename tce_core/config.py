@@ -10,7 +10,9 @@ from tce_core.loss_table import LOSSES
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class TrialConfig(BaseModel):
@@ -29,8 +31,12 @@ class TrialConfig(BaseModel):
     t: float = 1.0
     """Tilt of `image_tilt`, `class_tilt` and `stochastic_tilt`. 0: the plain mean; above 0: large losses weigh more;
     below 0: small losses weigh more."""
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Rate of the moving average in Algorithm 1, line 7 (`stochastic_tilt`)."""
+    over: Literal["image", "batch", "data"] = "image"
+    """Whose classes `class_tilt` tilts. `image`: those of each image, then the mean over images, Eq. (3). `batch`:
+    those of the batch. `data`: those of the batch, weighted by their running losses over the training."""
+    gamma: Share = 0.1
+    """Rate of the moving average in Algorithm 1, line 7, in (0, 1]: of `stochastic_tilt`, and of `class_tilt` over
+    `data`."""
     level: Literal["class", "image"] = "class"
     """What `stochastic_tilt` draws. `class`: a class, then an image that shows it. `image`: an image directly."""
     draw: Literal["image", "batch"] = "image"
@@ -49,9 +55,19 @@ class TrialConfig(BaseModel):
     """Fraction of the training during which t rises linearly from 0. It helps where direct tilting diverges."""
     clip_grad_norm: Positive | None = None
     """Largest norm of the gradient; a longer gradient is scaled down. null: no limit."""
-    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    focal_gamma: NonNegative = 2.0
     """Exponent of (1 - p) in `focal`."""
-    weight_power: Annotated[float, Field(ge=0)] = 1.0
+    hard_share: Share = 0.25
+    """Share of the batch's pixels that `ohem` learns from, those with the largest loss, in (0, 1]."""
+    worst_share: Share = 0.3
+    """Share of the batch's classes that `class_cvar` learns from, those with the largest loss, in (0, 1]."""
+    tau: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """Factor of the log frequencies that `logit_adjusted` adds to the logits, from 0 to 2."""
+    variation: NonNegative = 4.0
+    """Standard deviation of the noise of `logit_variation`, before it is cut at 1; at least 0."""
+    region_weight: NonNegative = 1.0
+    """Factor of the region loss in `ce_dice` and `ce_jaccard`; at least 0. The cross-entropy has factor 1."""
+    weight_power: NonNegative = 1.0
     """Class c has weight (pixel count of c) ** -weight_power in `weighted_ce` and `focal`, normalised to mean 1."""
     tversky_alpha: Fraction = 0.3
     tversky_beta: Fraction = 0.7
@@ -68,8 +84,8 @@ class TrialConfig(BaseModel):
     # The optimiser.
     lr: Positive = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    poly_power: Annotated[float, Field(ge=0)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    poly_power: NonNegative = 0.9
     batch_size: Count = 8
     """Images in one step, all workers together."""
     epochs: Count = 12

@@ -29,6 +29,11 @@ def global_sum(values: Tensor) -> Tensor:
     return total
 
 
+def global_total(values: Tensor) -> Tensor:
+    """Return the sum of `values` over ranks, with the gradient that DDP needs, with the same shape and dtype."""
+    return _as_global(global_sum(values), values)
+
+
 def global_mean(total: Tensor, count: Tensor) -> Tensor:
     """Return (sum of `total` over ranks) / (sum of `count` over ranks), with the gradient that DDP needs.
 

@@ -32,7 +32,7 @@ def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
         (B, H, W) float32 (float64 for float64 logits), 0 at void pixels.
     """
     if _torch_is_faster(logits):
-        return F.cross_entropy(logits.to(_precise(logits)), labels, ignore_index=VOID, reduction="none")
+        return F.cross_entropy(logits.to(precise(logits)), labels, ignore_index=VOID, reduction="none")
     losses: Tensor = _PixelLosses.apply(logits, labels)  # type: ignore[no-untyped-call]
     return losses
 
@@ -40,7 +40,7 @@ def pixel_losses(logits: Tensor, labels: Tensor) -> Tensor:
 def summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the sum of `pixel_losses`, a scalar, in less time."""
     if _torch_is_faster(logits):
-        return F.cross_entropy(logits.to(_precise(logits)), labels, ignore_index=VOID, reduction="sum")
+        return F.cross_entropy(logits.to(precise(logits)), labels, ignore_index=VOID, reduction="sum")
     return pixel_losses(logits, labels).sum()
 
 
@@ -54,25 +54,36 @@ def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Sums (B, K) float32, differentiable, and pixel counts (B, K) int64.
     """
-    images, classes = logits.shape[:2]
+    classes = logits.shape[1]
+    counts = sums_by_class(torch.ones_like(labels, dtype=torch.int32), labels, classes)
+    return sums_by_class(pixel_losses(logits, labels), labels, classes), counts.long()
+
+
+def sums_by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Add up the values of the pixels of each class in each image, without waiting for the device.
+
+    Args:
+        values: (B, H, W) of any number type.
+        labels: (B, H, W) int64; void pixels are left out.
+        num_classes: K.
+
+    Returns:
+        (B, K) in the dtype of `values`.
+    """
+    images = len(labels)
     # The pixels of a row mostly have the same class. On a GPU, each column has a bin of its own, or they would wait
     # for each other.
     index = labels if labels.is_cuda else labels.flatten(1)
     bins = (images, VOID + 1, *index.shape[2:])  # every id that a label can have, `VOID` too: labels are indices
-
-    def sum_by_class(values: Tensor) -> Tensor:
-        sums = values.new_zeros(bins).scatter_add(1, index, values.view(index.shape))
-        return sums.view(images, VOID + 1, -1).sum(2)[:, :classes]
-
-    pixels = pixel_losses(logits, labels)
-    return sum_by_class(pixels), sum_by_class(torch.ones_like(labels, dtype=torch.int32)).long()
+    sums = values.new_zeros(bins).scatter_add(1, index, values.view(index.shape))
+    return sums.view(images, VOID + 1, -1).sum(2)[:, :num_classes]
 
 
 class _PixelLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
         ctx.save_for_backward(logits, labels)
-        losses = logits.new_empty(labels.shape, dtype=_precise(logits))
+        losses = logits.new_empty(labels.shape, dtype=precise(logits))
         for images, rows in tiles(logits):
             losses[images, rows] = F.cross_entropy(
                 logits[images, :, rows].to(losses.dtype), labels[images, rows], ignore_index=VOID, reduction="none"
@@ -99,6 +110,6 @@ def _torch_is_faster(logits: Tensor) -> bool:
     return logits.is_cuda or logits.numel() <= SMALL
 
 
-def _precise(logits: Tensor) -> torch.dtype:
-    """Return the dtype to compute in: float32, or float64 for float64 logits."""
+def precise(logits: Tensor) -> torch.dtype:
+    """Return the dtype to compute a loss in: float32, or float64 for float64 logits."""
     return torch.promote_types(logits.dtype, torch.float32)

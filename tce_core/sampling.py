@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from tce_core.config import TrialConfig
+from tce_core.running import State
 from tce_core.seeding import Stream, numpy_generator, torch_generator
-from tce_core.stochastic import State, StochasticTilt, disjoint, overlapping
+from tce_core.stochastic import StochasticTilt, disjoint, overlapping
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,8 @@ class StochasticDraws:
         self.tilt = StochasticTilt(len(self.groups), config.t, config.gamma, available)
 
     def set_tilt(self, t: float) -> None:
-        """Change t during a tilt warm-up. l_c = t L~_c is rescaled, so that each L~_c stays the same.
-
-        Args:
-            t: the new tilt. If the current tilt is 0, only 0 is allowed.
-        """
-        if t != self.tilt.t:
-            self.tilt.log_tilted *= t / self.tilt.t
-        self.tilt.t = t
+        """Change t during a tilt warm-up (see `RunningTilt.set_tilt`)."""
+        self.tilt.set_tilt(t)
 
     def draw(self, step: int) -> list[Draw]:
         """Draw the groups and images of a step, lines 4-5; steps are counted from 0 over all epochs."""
@@ -121,12 +116,11 @@ class StochasticDraws:
 
     def state_dict(self) -> State:
         """Return the running losses, the visits and the current tilt."""
-        return self.tilt.state_dict() | {"t": [self.tilt.t]}
+        return self.tilt.state_dict()
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` returned."""
         self.tilt.load_state_dict(state)
-        self.tilt.t = float(state["t"][0])
 
 
 def build_sampler(config: TrialConfig, pixel_counts: np.ndarray) -> Shuffle | StochasticDraws:

@@ -9,25 +9,23 @@ The algorithm keeps a running tilted loss L~_c for each class c. Its lines in th
 
 Two things differ here from the paper:
 
-- l_c = t L~_c is stored. Line 7 becomes `log_ema` and line 8 a softmax, and no t overflows.
+- l_c = t L~_c is stored (`running.py`). Line 7 becomes `log_ema` and line 8 a softmax, and no t overflows.
 - The paper starts its moving averages at 0. After the first update the drawn class has probability ~1 and keeps it.
   Here every class is visited once before the weights are used. The rate is max(gamma, 1 / visits), so that the first
   estimates are plain means of e^{t L_B}.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tce_core.tilt import log_ema
-
-State = dict[str, list[float] | list[int]]
+from tce_core.running import RunningTilt
 
 
-class StochasticTilt:
-    """The class weights of Algorithm 1.
+class StochasticTilt(RunningTilt):
+    """The class weights of Algorithm 1: running tilted losses by which classes are drawn.
 
     Args:
         num_classes: how many classes (or, at image level, images) can be drawn.
@@ -40,17 +38,10 @@ class StochasticTilt:
     """
 
     def __init__(self, num_classes: int, t: float, gamma: float, available: Sequence[bool] | None = None) -> None:
-        if not 0 < gamma <= 1:
-            raise ValueError(f"gamma = {gamma} is not in (0, 1]")
-        if not np.isfinite(t):
-            raise ValueError(f"t = {t} is not finite")
-        self.t = float(t)
-        self.gamma = float(gamma)
+        super().__init__(num_classes, t, gamma)
         self.available = torch.tensor([True] * num_classes if available is None else list(available))
         if len(self.available) != num_classes or not self.available.any():
             raise ValueError(f"available must name at least one of {num_classes} classes")
-        self.log_tilted = torch.zeros(num_classes, dtype=torch.float64)  # l_c = t L~_c
-        self.visits = torch.zeros(num_classes, dtype=torch.int64)
 
     @property
     def weights(self) -> Tensor:
@@ -84,24 +75,7 @@ class StochasticTilt:
         """
         if not np.isfinite(loss):
             raise ValueError(f"class {index}: loss {loss} is not finite")
-        self.visits[index] += 1
-        rate = max(self.gamma, 1.0 / int(self.visits[index]))
-        self.log_tilted[index] = log_ema(float(self.log_tilted[index]), self.t * loss, rate)
-
-    def state_dict(self) -> State:
-        """Return l_c and the number of visits of each class."""
-        return {"log_tilted": self.log_tilted.tolist(), "visits": self.visits.tolist()}
-
-    def load_state_dict(self, state: Mapping[str, Sequence[float]]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            ValueError: the state has another number of classes.
-        """
-        if len(state["visits"]) != len(self.visits):
-            raise ValueError(f"the state has {len(state['visits'])} classes, not {len(self.visits)}")
-        self.log_tilted = torch.tensor(state["log_tilted"], dtype=torch.float64)
-        self.visits = torch.tensor([int(n) for n in state["visits"]], dtype=torch.int64)
+        self.follow(torch.tensor([loss], dtype=torch.float64), torch.tensor([True]), slice(index, index + 1))
 
 
 def overlapping(pixel_counts: np.ndarray) -> list[np.ndarray]:

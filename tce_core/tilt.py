@@ -88,21 +88,17 @@ def tilted_weights(values: Tensor, t: float, *, where: Tensor | None = None, dim
     return torch.nan_to_num(weights).to(values.dtype)  # softmax gives NaN for a row without a valid entry
 
 
-def log_ema(log_average: float, log_value: float, rate: float) -> float:
+def log_ema(log_average: Tensor, log_value: Tensor, rate: Tensor) -> Tensor:
     """Return log((1 - rate) * e^log_average + rate * e^log_value): Algorithm 1, line 7, in the log domain.
 
     With log_average = t L~_c, log_value = t L_B and rate = gamma, this equals line 7 for any t.
 
-    Raises:
-        ValueError: rate is outside (0, 1].
+    Args:
+        log_average: float64 tensor of any shape, finite.
+        log_value: of the same shape and dtype.
+        rate: of the same shape and dtype, in (0, 1]; it is not checked.
     """
-    if not 0 < rate <= 1:
-        raise ValueError(f"rate = {rate} is not in (0, 1]")
-    if rate == 1:
-        return log_value
-    old, new = math.log1p(-rate) + log_average, math.log(rate) + log_value
-    high, low = max(old, new), min(old, new)
-    return high + math.log1p(math.exp(low - high))
+    return torch.logaddexp(torch.log1p(-rate) + log_average, torch.log(rate) + log_value)
 
 
 def _within_range(t: float) -> float:

@@ -20,8 +20,8 @@ from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.feed import Feed
-from tce_core.loss_table import LOSSES
-from tce_core.losses import configured_loss, mean_loss
+from tce_core.losses import Stateful, Tilted, configured_loss
+from tce_core.losses.by_pixel import mean_loss
 from tce_core.model import build_model
 from tce_core.pixel_losses import class_losses
 from tce_core.results import EpochResult, check_taus, measured_curve
@@ -98,9 +98,8 @@ class Run:
             model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
         )
         self.sampler = build_sampler(config, data.train.pixel_counts)
-        self.pixel_counts = torch.from_numpy(data.train.pixel_counts.sum(axis=0))  # (K,)
         self.offsets = torch.from_numpy(offsets(class_shares(data.train.pixel_counts), self.taus))  # (T, K)
-        self.loss = configured_loss(config, self.pixel_counts)
+        self.loss = configured_loss(config, torch.from_numpy(data.train.pixel_counts.sum(axis=0)))
         crops = CropSettings(config.crop, config.scale, config.flip, config.jitter)
         on_gpu = device.type == "cuda"
         batches = Batches(data.train, crops, config.seed, torch.get_num_threads() if on_gpu else 0, pinned=on_gpu)
@@ -192,8 +191,8 @@ class Run:
         total = self.feed.total
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, step, total)
-        if self.config.tilt_warmup and "t" in LOSSES[self.config.loss].builder_settings:
-            self.loss = configured_loss(self.config, self.pixel_counts, tilt(self.config, step, total))
+        if self.config.tilt_warmup and isinstance(self.loss, Tilted):
+            self.loss.t = tilt(self.config, step, total)
 
     def _share_buffers(self) -> None:
         """Copy the BatchNorm statistics of rank 0 to every rank, because they differ after the last step."""
@@ -215,6 +214,7 @@ class Run:
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "sampler": self.sampler.state_dict(),
+                "loss": self.loss.state_dict() if isinstance(self.loss, Stateful) else {},
                 "result": result.to_json(),
             },
         )
@@ -231,6 +231,8 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.sampler.load_state_dict(state["sampler"])
+        if isinstance(self.loss, Stateful):
+            self.loss.load_state_dict(state["loss"])
         return result
 
 

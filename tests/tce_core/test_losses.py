@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tce_core import VOID
+from tce_core.class_shares import class_shares, inverse_frequency_weights
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
-from tce_core.losses import build_loss, inverse_frequency_weights
+from tce_core.losses import build_loss
 from tce_core.pixel_losses import class_losses
 
 K = 4

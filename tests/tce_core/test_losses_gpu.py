@@ -5,7 +5,8 @@ import torch
 
 from tce_core import VOID
 from tce_core.loss_table import LOSSES
-from tce_core.losses import build_loss, class_losses
+from tce_core.losses import build_loss
+from tce_core.pixel_losses import class_losses
 
 pytestmark = pytest.mark.gpu
 K = 19

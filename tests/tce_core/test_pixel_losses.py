@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tce_core import VOID
-from tce_core.losses import CrossEntropy, mean_loss
+from tce_core.losses.by_pixel import CrossEntropy, mean_loss
 from tce_core.pixel_losses import class_losses, pixel_losses
 
 K = 5

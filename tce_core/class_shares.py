@@ -1,0 +1,67 @@
+"""How frequent each class is: shares, inverse-frequency weights, and both on the device of the loss."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from tce_core import VOID
+
+
+def class_shares(pixel_counts: Tensor) -> tuple[float, ...]:
+    """Return the share of each class in the pixels of a split.
+
+    Args:
+        pixel_counts: (K,) int64, pixels of each class.
+
+    Returns:
+        K shares that add up to 1. A class without a pixel counts as one pixel, so that its logarithm is finite.
+    """
+    counts = pixel_counts.clamp(min=1).double()
+    return tuple((counts / counts.sum()).tolist())
+
+
+def inverse_frequency_weights(pixel_counts: Tensor, power: float = 1.0) -> tuple[float, ...]:
+    """Compute class weights (pixel count) ** -power, normalised to mean 1 over the classes that occur.
+
+    Args:
+        pixel_counts: (K,) int64, pixels of each class.
+        power: exponent; 0 gives equal weights.
+
+    Returns:
+        K weights. A class without a pixel has weight 0, which is never used.
+    """
+    counts = pixel_counts.double()
+    present = counts > 0
+    weights = torch.where(present, counts.clamp(min=1) ** -power, 0)
+    return tuple((weights / weights.sum() * present.sum()).tolist())
+
+
+def on_device(values: tuple[float, ...], logits: Tensor) -> Tensor:
+    """Return one value per class, (K,) float32, on the device of the logits.
+
+    Raises:
+        ValueError: there are not as many values as classes.
+    """
+    if len(values) != logits.shape[1]:
+        raise ValueError(f"{len(values)} class values for {logits.shape[1]} classes")
+    return _table(values, logits.device)[: len(values)]
+
+
+def weight_of_pixels(class_weights: tuple[float, ...], logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the weight of each pixel's class, (B, H, W) float32, 0 at void pixels.
+
+    Raises:
+        ValueError: there are not as many weights as classes.
+    """
+    if len(class_weights) != logits.shape[1]:
+        raise ValueError(f"{len(class_weights)} class weights for {logits.shape[1]} classes")
+    return _table(class_weights, logits.device).index_select(0, labels.flatten()).view(labels.shape)
+
+
+@functools.lru_cache(maxsize=8)
+def _table(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return the value of each id that a label can have, (256,) float32. It is copied to a GPU only once."""
+    table = torch.zeros(VOID + 1, device=device)
+    table[: len(values)] = torch.tensor(values, device=device)
+    return table
