@@ -67,9 +67,8 @@ class Space(BaseModel):
                 text = f"{name} {dimension.low:g} to {dimension.high:g}{' (log)' if dimension.log else ''}"
             else:
                 text = f"{name} of {len(dimension.choices)}: {', '.join(map(str, dimension.choices))}"
-            for word, link, conditions in (("if", " and ", dimension.when), ("unless", " or ", dimension.unless)):
-                stated = [f"{key} = {' or '.join(map(str, as_list(value)))}" for key, value in conditions.items()]
-                text += f" {word} {link.join(stated)}" if stated else ""
+            text += f" if {' and '.join(_stated(dimension.when))}" if dimension.when else ""
+            text += f" unless {' or '.join(_stated(dimension.unless))}" if dimension.unless else ""
             parts.append(text)
         return "; ".join(parts)
 
@@ -105,22 +104,28 @@ def _with_losses(space: Space, source: str) -> dict[str, Range | Choices]:
             comes before the searched `loss`.
     """
     losses = [str(loss) for loss in _values(space, "loss")]
-    idle = {name: idle_at(name, losses) for name in space.space}
+    idle = {name: _idle(space, name, losses) for name in space.space}
     derived: dict[str, Range | Choices] = {}
     for name in sorted(space.space, key=lambda name: any(key in space.space for key in idle[name])):
         dimension, takers = space.space[name], losses_with(name)
         if takers and "loss" not in dimension.when:
-            users = [loss for loss in losses if loss in takers and not _changes_nothing(space, loss, name)]
-            if not users:
+            having = [loss for loss in losses if loss in takers]
+            users = [loss for loss in having if not _always_idle(space, name, loss)]
+            if not having:
                 raise UserError(
                     f"{source}: space.{name}: no loss of this space has this setting ({', '.join(losses)}); "
                     f"losses with it: {', '.join(takers)}"
+                )
+            if not users:
+                raise UserError(
+                    f"{source}: space.{name}: changes nothing in {', '.join(having)} "
+                    f"at {' or '.join(_stated(idle[name]))}"
                 )
             if len(users) < len(losses):
                 if "loss" not in derived:
                     raise UserError(f"{source}: space.{name}: only some losses have this setting; put it after 'loss'")
                 dimension = dimension.model_copy(update={"when": {**dimension.when, "loss": users}})
-            unless = {key: list(values) for key, values in idle[name].items() if key in derived}
+            unless = {key: values for key, values in idle[name].items() if key in derived}
             dimension = dimension.model_copy(update={"unless": {**dimension.unless, **unless}})
         derived[name] = dimension
     return derived
@@ -131,9 +136,20 @@ def _values(space: Space, name: str) -> list[Scalar]:
     return space.space[name].grid() if name in space.space else [getattr(space.config({}), name)]
 
 
-def _changes_nothing(space: Space, loss: str, setting: str) -> bool:
-    """Return whether a setting of a loss is without effect at every value of the setting that it depends on."""
-    return any(set(_values(space, key)) <= set(values) for key, values in idle_at(setting, [loss]).items())
+def _idle(space: Space, setting: str, losses: list[str]) -> dict[str, list[Scalar]]:
+    """Return the values of other settings that occur in the space and at which `setting` changes nothing."""
+    at = idle_at(setting, losses)
+    return {key: idle for key in at if (idle := [value for value in _values(space, key) if value in at[key]])}
+
+
+def _always_idle(space: Space, setting: str, loss: str) -> bool:
+    """Return whether the space has only values of another setting at which `setting` changes nothing."""
+    return any(idle == _values(space, key) for key, idle in _idle(space, setting, [loss]).items())
+
+
+def _stated(conditions: Mapping[str, Scalar | list[Scalar]]) -> list[str]:
+    """Describe each condition in words, such as `loss = focal or dice`."""
+    return [f"{key} = {' or '.join(map(str, as_list(value)))}" for key, value in conditions.items()]
 
 
 def _check_settings(space: Space, source: str) -> None:
@@ -153,12 +169,13 @@ def _check_settings(space: Space, source: str) -> None:
             raise UserError(f"{source}: space.{name}: all trials use the same {name}; use --{name}")
         for value in dimension.probes:
             parse_config({**space.trial, name: value}, f"{source}: space.{name}")
-        for key, wanted in dimension.when.items():
+        conditions = [(word, *item) for word in ("when", "unless") for item in getattr(dimension, word).items()]
+        for word, key, wanted in conditions:
             values = seen[key].choices if isinstance(seen.get(key), Choices) else []  # type: ignore[union-attr]
             for value in as_list(wanted):
                 if value not in values:
                     raise UserError(
-                        f"{source}: space.{name}.when.{key} = {value!r} can never hold; "
+                        f"{source}: space.{name}.{word}.{key} = {value!r} can never hold; "
                         f"the choices of an earlier '{key}' are {values}"
                     )
         seen[name] = dimension
@@ -174,6 +191,10 @@ def _explain(error: ValidationError) -> str:
         keys = ["extends", *Space.model_fields] if len(loc) == 1 else list(model.model_fields)
         return f"unknown key '{place}'; the keys are {', '.join(keys)}"
     what = first["msg"].removeprefix("Value error, ")
-    hint = "; give low and high (with log, points, when), or choices (with when)" if place.startswith("space.") else ""
+    hint = (
+        "; give low and high (with log, points, when, unless), or choices (with when, unless)"
+        if place.startswith("space.")
+        else ""
+    )
     given = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     return f"{place}{given}: {what}{hint}"

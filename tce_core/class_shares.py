@@ -37,15 +37,15 @@ def inverse_frequency_weights(pixel_counts: Tensor, power: float = 1.0) -> tuple
     return tuple((weights / weights.sum() * present.sum()).tolist())
 
 
-def on_device(values: tuple[float, ...], logits: Tensor) -> Tensor:
-    """Return one value per class, (K,) float32, on the device of the logits.
+def log_shares(shares: tuple[float, ...], logits: Tensor) -> Tensor:
+    """Return the logarithm of each class's share, (1, K, 1, 1) float32, on the device of the logits.
 
     Raises:
-        ValueError: there are not as many values as classes.
+        ValueError: there are not as many shares as classes.
     """
-    if len(values) != logits.shape[1]:
-        raise ValueError(f"{len(values)} class values for {logits.shape[1]} classes")
-    return _table(values, logits.device)[: len(values)]
+    if len(shares) != logits.shape[1]:
+        raise ValueError(f"{len(shares)} class shares for {logits.shape[1]} classes")
+    return _table(shares, logits.device)[: len(shares)].log().view(1, -1, 1, 1)
 
 
 def weight_of_pixels(class_weights: tuple[float, ...], logits: Tensor, labels: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ def class_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         Sums (B, K) float32, differentiable, and pixel counts (B, K) int64.
     """
     classes = logits.shape[1]
-    counts = sums_by_class(torch.ones_like(labels, dtype=torch.int32), labels, classes)
-    return sums_by_class(pixel_losses(logits, labels), labels, classes), counts.long()
+    sums = sums_by_class(pixel_losses(logits, labels), labels, classes)
+    return sums, sums_by_class(torch.ones_like(labels, dtype=torch.int32), labels, classes).long()
 
 
 def sums_by_class(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tce_core import VOID
-from tce_core.class_shares import on_device, weight_of_pixels
+from tce_core.class_shares import log_shares, weight_of_pixels
 from tce_core.distributed import gather_batch, global_mean, share_gradient
 from tce_core.pixel_losses import pixel_losses, precise, summed_loss
 from tce_core.worst import mean_of_worst
@@ -94,8 +94,7 @@ class LogitAdjusted:
     tau: float = 1.0
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        log_shares = on_device(self.class_shares, logits).log()
-        adjusted = logits.to(precise(logits)) + self.tau * log_shares.view(1, -1, 1, 1)
+        adjusted = logits.to(precise(logits)) + self.tau * log_shares(self.class_shares, logits)
         return CrossEntropy()(adjusted, labels)
 
 
@@ -112,8 +111,8 @@ class LogitVariation:
     variation: float = 4.0
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        rarity = -on_device(self.class_shares, logits).log()
+        rarity = -log_shares(self.class_shares, logits)
         scale = rarity / rarity.max().clamp(min=torch.finfo(rarity.dtype).tiny)  # of a single class: 0
         noise = torch.randn(logits.shape, dtype=precise(logits), device=logits.device)
-        noise = noise.mul_(self.variation).abs_().clamp_(max=1).mul_(scale.view(1, -1, 1, 1))
+        noise = noise.mul_(self.variation).abs_().clamp_(max=1).mul_(scale)
         return CrossEntropy()(logits + noise, labels)

@@ -94,7 +94,8 @@ def test_a_setting_of_some_losses_is_searched_for_those_only(write):
 def test_a_setting_that_no_searched_loss_has_is_refused(write):
     message = refusal(write("space: {loss: {choices: [mcce, dice]}, gamma: {low: 0.1, high: 0.2}}"))
     assert (
-        "space.gamma: no loss of this space has this setting (mcce, dice); losses with it: stochastic_tilt" in message
+        "space.gamma: no loss of this space has this setting (mcce, dice); losses with it: class_tilt, stochastic_tilt"
+        in message
     )
 
 
@@ -105,6 +106,53 @@ def test_searching_what_the_loss_ignores_is_refused(write):
     assert load_space(write("trial: {loss: focal}\nspace: {focal_gamma: {low: 1, high: 2}}"))
     late = "space: {t: {low: 1, high: 2}, loss: {choices: [mcce, class_tilt]}}"
     assert "space.t: only some losses have this setting; put it after 'loss'" in refusal(write(late))
+
+
+GAMMA = "gamma: {low: 0.1, high: 0.2, points: 2}"
+
+
+def where_gamma_is_searched(space):
+    """The pairs of loss and scope, searched or fixed, at which the grid varies gamma."""
+    return {(point.get("loss"), point.get("over")) for point in space.grid() if "gamma" in point}
+
+
+@pytest.mark.parametrize(
+    ("text", "searched"),
+    [
+        (f"trial: {{loss: class_tilt, over: data}}\nspace: {{{GAMMA}}}", {(None, None)}),
+        (f"trial: {{loss: class_tilt}}\nspace: {{over: {{choices: [image, data]}}, {GAMMA}}}", {(None, "data")}),
+        (f"trial: {{loss: class_tilt}}\nspace: {{{GAMMA}, over: {{choices: [image, data]}}}}", {(None, "data")}),
+        (
+            f"space: {{loss: {{choices: [mcce, class_tilt, stochastic_tilt]}}, {GAMMA}}}",
+            {("stochastic_tilt", None)},
+        ),
+        (
+            f"trial: {{over: data}}\nspace: {{loss: {{choices: [mcce, class_tilt, stochastic_tilt]}}, {GAMMA}}}",
+            {("class_tilt", None), ("stochastic_tilt", None)},
+        ),
+        (
+            "space: {loss: {choices: [mcce, class_tilt, stochastic_tilt]}, "
+            f"over: {{choices: [image, batch, data]}}, {GAMMA}}}",
+            {("class_tilt", "data"), ("stochastic_tilt", None)},
+        ),
+    ],
+)
+def test_gamma_is_searched_only_where_it_changes_the_loss(write, text, searched):
+    space = load_space(write(text))
+    assert where_gamma_is_searched(space) == searched
+    recorded = parse_space(space.model_dump(mode="json", exclude_defaults=True), "the record")
+    assert where_gamma_is_searched(recorded) == searched
+
+
+@pytest.mark.parametrize("over", ["trial: {loss: class_tilt, over: batch}", "trial: {loss: class_tilt}"])
+def test_searching_gamma_where_the_class_tilt_ignores_it_is_refused(write, over):
+    message = refusal(write(f"{over}\nspace: {{{GAMMA}}}"))
+    assert "space.gamma: changes nothing in class_tilt at over = " in message
+
+
+def test_a_space_says_where_a_setting_is_not_searched(write):
+    space = load_space(write(f"trial: {{loss: class_tilt}}\nspace: {{over: {{choices: [image, data]}}, {GAMMA}}}"))
+    assert space.size().endswith("gamma 0.1 to 0.2 unless over = image")
 
 
 def test_a_condition_needs_an_active_dimension(write):
@@ -198,6 +246,10 @@ VALID = "space: {lr: {low: 0.1, high: 0.2}}\n"
         (
             "space: {loss: {choices: [mcce]}, t: {low: 1, high: 2, when: {loss: [mcce, dice]}}}",
             ["space.t.when.loss = 'dice' can never hold"],
+        ),
+        (
+            "space: {loss: {choices: [mcce, dice]}, lr: {low: 1, high: 2, unless: {loss: focal}}}",
+            ["space.lr.unless.loss = 'focal' can never hold", "['mcce', 'dice']"],
         ),
         # files that are not a space
         ("trial: {}", ["space", "required"]),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,26 +22,21 @@ from tce_core import VOID, distributed
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import open_dataset
 from tce_core.evaluation import evaluate
-from tce_core.loss_table import LOSSES
-from tce_core.losses import build_loss
+from tce_core.losses import Stateful
 from tce_core.training import NonFiniteLossError, Run
+from tests.tce_core.losses.every_loss import VARIANTS, make_loss
 
+ROOT = Path(__file__).parents[2]
 WORLD = 2
 K = 4
 CPU = torch.device("cpu")
 STEPS = 4
-WEIGHTS = (0.5, 2.0, 1.25, 0.25)
-SETTINGS = {
-    "weighted_ce": {"class_weights": WEIGHTS},
-    "focal": {"class_weights": WEIGHTS},
-    "image_tilt": {"t": 2.0},
-    "class_tilt": {"t": 2.0},
-}
 VOIDS = ("none", "uneven", "all of one rank", "all")
 RUNS = {
     "mcce": {"loss": "mcce"},
     "uniform classes": {"loss": "stochastic_tilt", "t": 0.0},
     "stochastic_tilt": {"loss": "stochastic_tilt", "t": 2.0},
+    "class_tilt over data": {"loss": "class_tilt", "over": "data", "t": 2.0, "tilt_warmup": 0.6},
 }
 
 
@@ -72,7 +68,10 @@ def value_and_gradient(name, void, rank=0, world=1):
     predict = DistributedDataParallel(model) if world > 1 else model
     # Channels last, as in training: the order in memory differs from the order of the axes.
     logits = predict(images).contiguous(memory_format=torch.channels_last)
-    value = build_loss(name, **SETTINGS.get(name, {}))(logits, labels)
+    loss = make_loss(name, K)
+    torch.manual_seed(0)
+    torch.randn(rank * logits.numel(), dtype=logits.dtype)  # the noise of the images of the ranks before
+    value = loss(logits, labels)
     value.backward()
     return value.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
@@ -93,6 +92,7 @@ def some_training(config, data):
         "draws": [[(one.image, one.focus) for one in batch] for batch in draws],
         "state": dict(run.model.state_dict()),
         "sampler": run.sampler.state_dict(),
+        "memory": run.loss.state_dict() if isinstance(run.loss, Stateful) else {},
         "loss": result.train_loss,
         "iou": result.iou,
         "curve": [scores.as_dict() for scores in result.curve],
@@ -119,7 +119,7 @@ def worker(rank, folder, dataset, config):
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORLD, timeout=timeout)
     data, config = open_dataset(dataset), TrialConfig.model_validate_json(config)
     found = {
-        "losses": {(name, void): value_and_gradient(name, void, rank, WORLD) for name in LOSSES for void in VOIDS},
+        "losses": {(name, void): value_and_gradient(name, void, rank, WORLD) for name in VARIANTS for void in VOIDS},
         "gathered": distributed.gather_batch(torch.arange(3) + 10 * rank),
         "summed": distributed.global_sum(torch.tensor([1, 2]) * (rank + 1)),
         "runs": {key: some_training(config.model_copy(update=settings), data) for key, settings in RUNS.items()},
@@ -139,7 +139,7 @@ def ranks(streets, config, tmp_path_factory):
     """The findings of each of two processes, which communicate over the loopback interface only."""
     folder = tmp_path_factory.mktemp("ranks")
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
         "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
     }
     arguments = [str(folder), str(streets.path), config.model_dump_json()]
@@ -158,7 +158,7 @@ def alone(streets, config):
 
 
 @pytest.mark.parametrize("void", VOIDS)
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_value_and_gradient_are_those_of_one_process_with_the_whole_batch(ranks, name, void):
     value, gradient = value_and_gradient(name, void)
     for found in ranks:
@@ -197,7 +197,7 @@ def test_both_ranks_end_with_the_same_weights_and_results(ranks, key):
     one, other = (found["runs"][key] for found in ranks)
     assert one["state"].keys() == other["state"].keys()
     assert [name for name in one["state"] if not torch.equal(one["state"][name], other["state"][name])] == []
-    for what in ("draws", "sampler", "loss", "iou", "curve"):
+    for what in ("draws", "sampler", "memory", "loss", "iou", "curve"):
         assert repr(one[what]) == repr(other[what])  # repr, because NaN is not equal to itself
 
 

@@ -1,5 +1,7 @@
 """The loss of each pixel in tiles, and its sums by class, compared with torch."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from tce_core import VOID
 from tce_core.losses.by_pixel import CrossEntropy, mean_loss
 from tce_core.pixel_losses import class_losses, pixel_losses
+from tests.tce_core.losses.batches import two_images
 
 K = 5
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
@@ -159,3 +162,9 @@ def test_the_mean_of_the_sums_has_the_gradient_of_cross_entropy_to_the_last_bit(
     torch.testing.assert_close(mine, plain)
     gradients = [torch.autograd.grad(loss, logits)[0] for loss in (mine, plain)]
     assert torch.equal(*gradients)
+
+
+def test_class_losses_are_sums_and_counts_by_class():
+    sums, counts = class_losses(*two_images())
+    torch.testing.assert_close(sums, torch.tensor([[2.0, 2 * math.log(2)], [6.0, 0.0]]))
+    assert counts.tolist() == [[2, 2], [2, 0]]

@@ -36,10 +36,12 @@ def untimed(result):
     [
         {"loss": "mcce"},
         {"loss": "class_tilt", "t": 2.0, "tilt_warmup": 0.8},
+        {"loss": "class_tilt", "over": "data", "t": 2.0, "tilt_warmup": 0.8},
+        {"loss": "logit_variation"},
         {"loss": "stochastic_tilt", "tilt_warmup": 0.8, "t": 1.5},
         {"loss": "stochastic_tilt", "t": 1.5, "lookahead": 0},
     ],
-    ids=lambda settings: f"{settings['loss']}{settings.get('lookahead', '')}",
+    ids=lambda settings: f"{settings['loss']}{settings.get('over', settings.get('lookahead', ''))}",
 )
 def test_a_run_stopped_after_each_epoch_ends_as_an_unbroken_one(fast_config, streets, tmp_path, settings):
     config = fast_config(epochs=3, steps_per_epoch=3, **settings)
@@ -160,9 +162,16 @@ def test_clipping_bounds_the_step(fast_config, streets, limit):
 # Schedules
 
 
-@pytest.mark.parametrize("loss", ["image_tilt", "class_tilt", "stochastic_tilt"])
-def test_a_step_has_the_learning_rate_and_the_tilt_of_its_schedules(fast_config, streets, loss):
-    config = fast_config(loss=loss, t=3.0, tilt_warmup=0.5, epochs=2, steps_per_epoch=3, lookahead=0)
+@pytest.mark.parametrize(
+    ("loss", "over"),
+    [
+        ("image_tilt", "image"),
+        *(("class_tilt", over) for over in ("image", "batch", "data")),
+        ("stochastic_tilt", "image"),
+    ],
+)
+def test_a_step_has_the_learning_rate_and_the_tilt_of_its_schedules(fast_config, streets, loss, over):
+    config = fast_config(loss=loss, over=over, t=3.0, tilt_warmup=0.5, epochs=2, steps_per_epoch=3, lookahead=0)
     run = Run(config, streets, CPU)
     for step in range(6):
         run.epoch = step // 3

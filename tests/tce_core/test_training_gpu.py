@@ -21,6 +21,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 TILTED = [
     {"loss": "image_tilt", "t": 1.5},
     {"loss": "class_tilt", "t": 1.5},
+    {"loss": "class_tilt", "over": "data", "t": 1.5},
     {"loss": "stochastic_tilt", "t": 1.5},
 ]
 EVERY_KIND = [{"loss": "mcce"}, {"loss": "weighted_ce"}, {"loss": "focal"}, *TILTED]
