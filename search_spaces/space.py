@@ -138,8 +138,8 @@ def _values(space: Space, name: str) -> list[Scalar]:
 
 def _idle(space: Space, setting: str, losses: list[str]) -> dict[str, list[Scalar]]:
     """Return the values of other settings that occur in the space and at which `setting` changes nothing."""
-    at = idle_at(setting, losses)
-    return {key: idle for key in at if (idle := [value for value in _values(space, key) if value in at[key]])}
+    idle = {key: [v for v in _values(space, key) if v in at] for key, at in idle_at(setting, losses).items()}
+    return {key: values for key, values in idle.items() if values}
 
 
 def _always_idle(space: Space, setting: str, loss: str) -> bool:
@@ -191,10 +191,7 @@ def _explain(error: ValidationError) -> str:
         keys = ["extends", *Space.model_fields] if len(loc) == 1 else list(model.model_fields)
         return f"unknown key '{place}'; the keys are {', '.join(keys)}"
     what = first["msg"].removeprefix("Value error, ")
-    hint = (
-        "; give low and high (with log, points, when, unless), or choices (with when, unless)"
-        if place.startswith("space.")
-        else ""
-    )
+    dimension = "; give low and high (with log, points, when, unless), or choices (with when, unless)"
+    hint = dimension if place.startswith("space.") else ""
     given = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     return f"{place}{given}: {what}{hint}"

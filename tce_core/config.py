@@ -70,7 +70,9 @@ class TrialConfig(BaseModel):
     weight_power: NonNegative = 1.0
     """Class c has weight (pixel count of c) ** -weight_power in `weighted_ce` and `focal`, normalised to mean 1."""
     tversky_alpha: Fraction = 0.3
+    """Factor of false positives in `tversky`, from 0 to 1."""
     tversky_beta: Fraction = 0.7
+    """Factor of false negatives in `tversky`, from 0 to 1."""
 
     # The model.
     encoder: str = "mobilenet_v2"

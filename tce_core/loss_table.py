@@ -26,7 +26,7 @@ class LossEntry:
     """Whether the builder also takes `class_shares`: the share of each class in the training pixels."""
     sampler_settings: tuple[str, ...] = ()
     """Keys of `TrialConfig` that control which images are drawn. Empty: every image once per epoch, shuffled."""
-    idle_settings: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    idle_settings: Mapping[str, Mapping[str, tuple[object, ...]]] = field(default_factory=dict)
     """Own settings that change nothing at some values of another one: {setting: {the other: those values}}."""
 
     @property
@@ -82,9 +82,9 @@ def losses_with(setting: str) -> tuple[str, ...]:
     return tuple(name for name, entry in LOSSES.items() if setting in entry.own_settings)
 
 
-def idle_at(setting: str, losses: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def idle_at(setting: str, losses: Iterable[str]) -> dict[str, tuple[object, ...]]:
     """Return the values of other settings of `losses` at which `setting` changes nothing, by the other's name."""
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[object, ...]] = {}
     for loss in losses:
         found |= LOSSES[loss].idle_settings.get(setting, {})
     return found

@@ -42,8 +42,8 @@ class WorstClasses:
     """Conditional value at risk over classes: the mean of the `worst_share` of class losses that are the largest.
 
     The classes are those of the global batch. Of 19 classes, a share of 0.3 is the worst five and 0.7 of the sixth.
-    `worst_share` 1 is balanced cross-entropy; a share of at most one class is the maximum. The risk measure is that of
-    Rockafellar and Uryasev (2000), over classes as in arXiv 1810.08750 and 2007.01203.
+    `worst_share` 1 is balanced cross-entropy; a share of at most one class is the maximum. After the label CVaR of
+    arXiv 2005.12914, with equal weights of the classes present.
     """
 
     worst_share: float = 0.3

@@ -72,7 +72,7 @@ class HardPixels:
     """Online hard example mining: the mean over the `hard_share` of valid pixels with the largest cross-entropy.
 
     The pixels are those of the global batch, so the losses of all pixels are gathered. A fraction of a pixel counts
-    by its fraction. `hard_share` 1 is MCCE. After arXiv 1604.03540, in the form of the segmentation literature.
+    by its fraction. `hard_share` 1 is MCCE. arXiv 1604.03540 selects regions in this way; here it is pixels.
     """
 
     hard_share: float = 0.25
@@ -84,7 +84,7 @@ class HardPixels:
 
 @dataclass(frozen=True)
 class LogitAdjusted:
-    """Logit-adjusted cross-entropy (arXiv 2007.07314, Eq. 10): MCCE of logits + tau log(share of the class).
+    """Logit-adjusted cross-entropy (arXiv 2007.07314, the form for training): MCCE of logits + tau log(share of the class).
 
     The model must exceed the head start of the frequent classes. Its own logits, without the adjustment, then fit
     balanced classes. `tau` 0 is MCCE.

@@ -20,6 +20,7 @@ PAPER = {
     "scale": (0.5, 2.0),
     "flip": True,
     "focal_gamma": 2.0,
+    "over": "image",
 }
 
 
@@ -57,6 +58,12 @@ WRONG = [
     ("t", float("inf"), "finite"),
     ("gamma", 0.0, "greater than 0"),
     ("gamma", 1.5, "less than or equal to 1"),
+    ("over", "pixel", "'image', 'batch' or 'data'"),
+    ("tau", 2.5, "less than or equal to 2"),
+    ("worst_share", 0.0, "greater than 0"),
+    ("hard_share", 1.1, "less than or equal to 1"),
+    ("variation", -1, "greater than or equal to 0"),
+    ("region_weight", -0.5, "greater than or equal to 0"),
     ("momentum", 1.0, "less than 1"),
     ("dropout", -0.1, "greater than or equal to 0"),
     ("tilt_warmup", 2, "less than or equal to 1"),

@@ -166,7 +166,9 @@ def test_clipping_bounds_the_step(fast_config, streets, limit):
     ("loss", "over"),
     [
         ("image_tilt", "image"),
-        *(("class_tilt", over) for over in ("image", "batch", "data")),
+        ("class_tilt", "image"),
+        ("class_tilt", "batch"),
+        ("class_tilt", "data"),
         ("stochastic_tilt", "image"),
     ],
 )

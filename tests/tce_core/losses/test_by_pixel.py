@@ -102,7 +102,7 @@ def test_all_pixels_as_hard_pixels_are_cross_entropy(seed):
 
 @given(seeds, st.floats(0, 2))
 def test_logit_adjusted_is_the_pairwise_margin_form(seed, tau):
-    """Eq. (10) of arXiv 2007.07314, its right-hand side: log(1 + sum_{k != y} (pi_k / pi_y)^tau e^{f_k - f_y})."""
+    """The pairwise form of arXiv 2007.07314: log(1 + sum_{k != y} (pi_k / pi_y)^tau e^{f_k - f_y})."""
 
     def literal(logits, labels):
         terms = [
