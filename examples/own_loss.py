@@ -1,8 +1,7 @@
 """Add a loss and train with it, without Ray, Optuna or MLflow.
 
-This one is the mean loss over the classes of the batch (balanced cross-entropy, which is built in as
-`balanced_ce`). To keep a loss, write it in
-`tce_core/losses/` and its line in `tce_core/loss_table.py`; then sweeps know it, too.
+This one is the mean loss over the classes of the batch (balanced cross-entropy, which is built in as `balanced_ce`).
+To keep a loss, write it in `tce_core/losses/` and its line in `tce_core/loss_table.py`; then sweeps know it, too.
 """
 
 from pathlib import Path

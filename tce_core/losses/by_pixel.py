@@ -84,7 +84,7 @@ class HardPixels:
 
 @dataclass(frozen=True)
 class LogitAdjusted:
-    """Logit-adjusted cross-entropy (arXiv 2007.07314, the form for training): MCCE of logits + tau log(share of the class).
+    """Logit-adjusted cross-entropy (arXiv 2007.07314, the form for training): MCCE of logits + tau log(class share).
 
     The model must exceed the head start of the frequent classes. Its own logits, without the adjustment, then fit
     balanced classes. `tau` 0 is MCCE.
