@@ -1,6 +1,5 @@
 """Region losses: they compare the area of each class with the truth, over the global batch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import segmentation_models_pytorch as smp
@@ -9,11 +8,10 @@ from torch import Tensor
 
 from tce_core import VOID
 from tce_core.distributed import gather_batch, global_sum, global_total, share_gradient
+from tce_core.losses.build import Loss
 from tce_core.losses.by_pixel import CrossEntropy
 from tce_core.pixel_losses import precise
 from tce_core.tilt import tilted_mean
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
