@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tce_core import VOID
-from tce_core.class_shares import class_shares, inverse_frequency_weights
+from tce_core.adjust import class_shares
+from tce_core.class_weights import inverse_frequency_weights
 from tce_core.loss_table import LOSSES
 from tce_core.losses import build_loss
 from tce_core.losses.by_pixel import mean_loss
@@ -83,7 +84,11 @@ def compare(
 def candidates(names: Sequence[str], num_classes: int) -> dict[str, Loss]:
     """Return the losses to measure, by name, `F.cross_entropy` first."""
     counts = 2 ** torch.arange(num_classes)
-    given = {"t": 1.0, "class_weights": inverse_frequency_weights(counts), "class_shares": class_shares(counts)}
+    given = {
+        "t": 1.0,
+        "class_weights": inverse_frequency_weights(counts),
+        "class_shares": tuple(class_shares(counts).tolist()),
+    }
     losses: dict[str, Loss] = {
         "F.cross_entropy": lambda logits, labels: F.cross_entropy(logits, labels, ignore_index=VOID)
     }

@@ -23,9 +23,10 @@ from tce_core import VOID
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import Dataset
 from tce_core.data.streets.dataset import make_streets
+from tce_core.devices import use_bf16
 from tce_core.evaluation import autocast
 from tce_core.model import build_model
-from tce_core.training import Run, use_bf16
+from tce_core.training import Run
 
 STEPS = 4  # of each variant in each round
 VARIANTS: dict[str, dict[str, object]] = {

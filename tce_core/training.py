@@ -17,6 +17,7 @@ from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.data.crops import CropSettings
 from tce_core.data.dataset import Dataset
+from tce_core.devices import default_device, use_bf16
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.feed import Feed
@@ -107,28 +108,33 @@ class Run:
 
     def next_epoch(self) -> EpochResult:
         """Train one epoch and evaluate the model on the validation split."""
-        # The key has the rank, so that workers drop different units. Seeding in each epoch means that checkpoints
-        # need no generator state.
-        torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
         started = time.perf_counter()
-        first = self.epoch * self.steps
-        self.model.train()
-        losses = torch.stack([self.step(step) for step in range(first, first + self.steps)]).tolist()
-        self._require_finite(losses)
-        self.feed.end_epoch()
+        train_loss = self.train_epoch()
         trained = time.perf_counter()
-        self._share_buffers()
         _, counts = evaluate(self.model, self.data.val, self.device, bf16=self.bf16, offsets=self.offsets)
-        self.epoch += 1
         return EpochResult(
             epoch=self.epoch,
-            train_loss=math.fsum(losses) / len(losses),
+            train_loss=train_loss,
             lr=self.optimizer.param_groups[0]["lr"],
             curve=measured_curve(self.taus, counts.numpy()),
             class_weights=self._class_weights(),
             train_seconds=trained - started,
             evaluation_seconds=time.perf_counter() - trained,
         )
+
+    def train_epoch(self) -> float:
+        """Train one epoch, and return the mean of its losses."""
+        # The key has the rank, so that workers drop different units. Seeding in each epoch means that checkpoints
+        # need no generator state.
+        torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
+        first = self.epoch * self.steps
+        self.model.train()
+        losses = torch.stack([self.step(step) for step in range(first, first + self.steps)]).tolist()
+        self._require_finite(losses)
+        self.feed.end_epoch()
+        self._share_buffers()
+        self.epoch += 1
+        return math.fsum(losses) / len(losses)
 
     def _class_weights(self) -> tuple[float, ...] | None:
         if isinstance(self.sampler, StochasticDraws) and self.config.level == "class":
@@ -234,24 +240,6 @@ class Run:
         if isinstance(self.loss, Stateful):
             self.loss.load_state_dict(state["loss"])
         return result
-
-
-def use_bf16(config: TrialConfig, device: torch.device) -> bool:
-    """Return whether to compute in bf16. With `precision: auto`, do so if the device multiplies bf16 matrices natively.
-
-    On a CPU that is AMX. With AVX512-BF16 alone, a step takes up to 1.6 times as long as in float32.
-    """
-    if config.precision != "auto":
-        return config.precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return amx is not None and bool(amx())
-
-
-def default_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _parallel(model: nn.Module, device: torch.device) -> nn.Module:

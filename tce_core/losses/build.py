@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from tce_core.class_shares import class_shares, inverse_frequency_weights
+from tce_core.adjust import class_shares
+from tce_core.class_weights import inverse_frequency_weights
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES, LossEntry
@@ -82,7 +83,7 @@ def configured_loss(config: TrialConfig, pixel_counts: Tensor) -> Loss:
     if entry.class_weights:
         settings["class_weights"] = inverse_frequency_weights(pixel_counts, config.weight_power)
     if entry.class_shares:
-        settings["class_shares"] = class_shares(pixel_counts)
+        settings["class_shares"] = tuple(class_shares(pixel_counts).tolist())
     loss = build_loss(config.loss, **settings)
     if config.tilt_warmup and "t" in settings and not isinstance(loss, Tilted):
         raise UserError(f"loss '{config.loss}' needs an attribute t, which tilt_warmup sets before each step")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tce_core import VOID
-from tce_core.class_shares import log_shares, weight_of_pixels
+from tce_core.class_weights import log_shares, weight_of_pixels
 from tce_core.distributed import gather_batch, global_mean, share_gradient
 from tce_core.pixel_losses import pixel_losses, precise, summed_loss
 from tce_core.worst import mean_of_worst

@@ -138,7 +138,7 @@ def test_only_a_full_disk_is_temporary(checkpoint, tmp_path, monkeypatch, number
     monkeypatch.setattr("tce_core.files.os.replace", refused)
     for write in (
         lambda: save_checkpoint(tmp_path / "a.pt", state),
-        lambda: export_weights(checkpoint, tmp_path / "a", {}),
+        lambda: export_weights(state["model"], tmp_path / "a", {}),
     ):
         with pytest.raises(CannotSave, match=os.strerror(number)) as caught:
             write()
@@ -148,7 +148,7 @@ def test_only_a_full_disk_is_temporary(checkpoint, tmp_path, monkeypatch, number
 
 def test_exported_weights_are_the_checkpoint_s(checkpoint, tmp_path):
     target = tmp_path / "model.safetensors"
-    export_weights(checkpoint, target, {"classes": "road, wall"})
+    export_weights(read_checkpoint(checkpoint)["model"], target, {"classes": "road, wall"})
     with safetensors.safe_open(target, "pt") as file:
         assert file.metadata() == {"classes": "road, wall"}
         exported = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118

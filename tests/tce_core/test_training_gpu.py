@@ -11,9 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tce_core.colours import normalise
 from tce_core.confusion import confusion_matrix
+from tce_core.devices import default_device, use_bf16
 from tce_core.evaluation import evaluate, predict
 from tce_core.model import build_model
-from tce_core.training import Run, default_device, train, use_bf16
+from tce_core.training import Run, train
 from tests.tce_core.states import parameters
 
 pytestmark = pytest.mark.gpu

@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from tce_core.class_shares import class_shares, inverse_frequency_weights
+from tce_core.adjust import class_shares
+from tce_core.class_weights import inverse_frequency_weights
 from tce_core.config import TrialConfig
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES, LossEntry
@@ -51,7 +52,9 @@ def test_a_configuration_gives_its_settings_and_the_class_frequencies():
         "focal", focal_gamma=3.0, class_weights=inverse_frequency_weights(COUNTS, 0.5)
     )
     config = TrialConfig(loss="logit_adjusted", tau=0.7)
-    assert configured_loss(config, COUNTS) == build_loss("logit_adjusted", tau=0.7, class_shares=class_shares(COUNTS))
+    assert configured_loss(config, COUNTS) == build_loss(
+        "logit_adjusted", tau=0.7, class_shares=tuple(class_shares(COUNTS).tolist())
+    )
     config = TrialConfig(loss="class_tilt", over="batch", t=2.0)
     assert configured_loss(config, COUNTS) == build_loss("class_tilt", over="batch", t=2.0)
 

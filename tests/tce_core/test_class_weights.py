@@ -1,4 +1,4 @@
-"""Class shares and inverse-frequency weights."""
+"""Inverse-frequency weights."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tce_core.class_shares import class_shares, inverse_frequency_weights
+from tce_core.class_weights import inverse_frequency_weights
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=30).filter(any), st.floats(0, 2))
@@ -25,8 +25,3 @@ def test_frequency_weights_by_hand():
     # 1/1 : 1/2 : 1/6 = 6 : 3 : 1, which has mean 10/3.
     assert inverse_frequency_weights(torch.tensor([10, 20, 0, 60])) == pytest.approx([1.8, 0.9, 0, 0.3])
     assert inverse_frequency_weights(torch.tensor([10, 20, 0, 60]), 0.0) == pytest.approx([1, 1, 0, 1])
-
-
-def test_shares_by_hand():
-    # A class without a pixel counts as one: 60 / 100, 39 / 100, 1 / 100.
-    assert class_shares(torch.tensor([60, 39, 0])) == pytest.approx((0.6, 0.39, 0.01))

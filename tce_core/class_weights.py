@@ -1,4 +1,4 @@
-"""How frequent each class is: shares, inverse-frequency weights, and both on the device of the loss."""
+"""What losses know of the frequency of each class: weights, and the logarithms of shares, on the device of the loss."""
 
 import functools
 
@@ -6,19 +6,6 @@ import torch
 from torch import Tensor
 
 from tce_core import VOID
-
-
-def class_shares(pixel_counts: Tensor) -> tuple[float, ...]:
-    """Return the share of each class in the pixels of a split.
-
-    Args:
-        pixel_counts: (K,) int64, pixels of each class.
-
-    Returns:
-        K shares that add up to 1. A class without a pixel counts as one pixel, so that its logarithm is finite.
-    """
-    counts = pixel_counts.clamp(min=1).double()
-    return tuple((counts / counts.sum()).tolist())
 
 
 def inverse_frequency_weights(pixel_counts: Tensor, power: float = 1.0) -> tuple[float, ...]:
