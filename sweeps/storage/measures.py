@@ -82,6 +82,25 @@ class ClassIoU(Measure):
         return self.name.removeprefix(CLASS)
 
 
+@dataclass(frozen=True)
+class TiltedIoU(Measure):
+    """The tilted mean of the class IoUs, (1/t) log mean e^(t IoU) with t < 0: a smooth stand-in for their minimum.
+
+    It lies at most log(K) / |t| above the minimum, and it ends there for t -> -inf (arXiv 2007.01162). Of
+    two models whose worst class has IoU 0, the one with fewer classes near 0 has the higher value.
+    """
+
+    t: float = -20.0
+
+    def value(self, scores: Scored) -> float:
+        present = [iou for iou in scores.iou if not math.isnan(iou)]
+        if not present:
+            return math.nan
+        worst = min(present)
+        mean = math.fsum(math.exp(self.t * (iou - worst)) for iou in present) / len(present)
+        return worst + math.log(mean) / self.t
+
+
 MEASURES = {
     measure.name: measure
     for measure in (
@@ -96,13 +115,13 @@ MEASURES = {
 FINE_MEASURES = {
     measure.name: measure
     for measure in (
-        FineMeasure("miou_image", "mean over images of the mIoU of each"),
-        FineMeasure("miou_class", "mean over classes of the mean IoU over images"),
-        FineMeasure("miou_image_worst5", "mean mIoU of the worst 5% of images"),
-        FineMeasure("miou_class_worst5", "mean over classes of the mean IoU over the worst 5% of images"),
-        FineMeasure("worst_recall", "lowest recall of a class"),
-        FineMeasure("worst_precision", "lowest precision of a class"),
-        FineMeasure("cvar_iou", "mean of the worst 30% of class IoUs"),
+        FineMeasure("worst_recall", "worst-class recall"),
+        FineMeasure("worst_precision", "worst-class precision"),
+        FineMeasure("miou_image", "mIoU by image"),
+        FineMeasure("miou_image_worst5", "mIoU of the worst 5% of images"),
+        FineMeasure("miou_class", "mIoU by class and image"),
+        FineMeasure("miou_class_worst5", "mIoU of each class in its worst 5% of images"),
+        FineMeasure("cvar_iou", "mean IoU of the worst 30% of classes"),
     )
 }
 """The measures that need the counts of each image or class."""

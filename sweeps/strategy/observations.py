@@ -46,4 +46,4 @@ class Observations:
         baseline, beside = (None, None) if reference is None else (reference.last, reference.results[trial.epoch - 1])
         found = [standings(objectives, scores, baseline, beside) for scores in curve]
         best = best_scores(objectives, curve, found)
-        return objectives.values(curve[best]), largest_shortfalls(found[best])
+        return objectives.told(curve[best]), largest_shortfalls(found[best])

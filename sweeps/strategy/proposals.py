@@ -42,7 +42,8 @@ class Observation:
 
     params: Mapping[str, Any]
     values: tuple[float, float] | None = None
-    """The last measured objectives, also of a stopped trial; None if the trial runs or failed."""
+    """The last measured objectives, also of a stopped trial, as `Objectives.told` gives them; None if the trial runs or
+    failed."""
     failed: bool = False
     shortfalls: Mapping[str, float] = field(default_factory=dict)
     """How far the trial misses each floor, by its name; 0 or less if it keeps it. Empty if there is no floor yet."""

@@ -5,9 +5,13 @@ import math
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import logsumexp
 
-from sweeps.storage.measures import FINE_MEASURES, MEASURES, is_objective, measure_named
+from sweeps.storage.measures import FINE_MEASURES, MEASURES, TiltedIoU, is_objective, measure_named
 from sweeps.storage.objectives import Floor, Objectives
 from sweeps.storage.plan import Plan
 from tce_core.errors import UserError
@@ -102,3 +106,28 @@ def test_a_plan_that_was_recorded_before_there_were_floors_has_none():
     saved = asdict(PLAN)
     del saved["floors"], saved["classes"]
     assert Plan.from_json(json.loads(json.dumps(saved))) == PLAN
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(-200, -0.1))
+def test_the_tilted_mean_of_ious_is_logsumexp(values, t):
+    wanted = (logsumexp(t * np.array(values)) - math.log(len(values))) / t
+    measure = TiltedIoU("tilted_iou", "", t=t)
+    assert measure.value(ious(1, *values)) == pytest.approx(wanted, abs=1e-12 + 1e-14 / -t)
+    assert measure.value(ious(1, math.nan, *values)) == measure.value(ious(1, *values))
+    assert min(values) - 1e-12 <= measure.value(ious(1, *values)) <= min(values) + math.log(len(values)) / -t + 1e-12
+
+
+def test_the_sampler_is_told_a_smooth_stand_in_for_the_worst_class():
+    """The worst class has IoU 0 in both results, but only one other class of the first is near 0."""
+    better, worse = ious(1, 0.0, 0.3, 0.4, 0.5), ious(1, 0.0, 0.0, 0.5, 0.7)
+    for lead in ("worst_iou", "miou"):
+        objectives = Objectives(lead, 0.01)
+        assert objectives.values(better) == objectives.values(worse) == (pytest.approx(0.3), 0.0)
+        one, two = objectives.told(better), objectives.told(worse)
+        assert one[0] == two[0]
+        assert one[1] > two[1] > 0
+    assert Objectives("std_iou", 0.01).told(better) == Objectives("std_iou", 0.01).values(better)
+
+
+def test_without_any_class_there_is_no_tilted_mean():
+    assert math.isnan(TiltedIoU("tilted_iou", "").value(ious(1, math.nan, math.nan)))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.storage.objectives import Floor
+from sweeps.storage.objectives import STAND_IN, Floor
 from sweeps.storage.record import Record
 from sweeps.strategy.search import Search
 from tests.sweeps.searching import ALONE, EPOCHS, SPACE, ious, reopened, result, told, train
@@ -177,7 +177,8 @@ def test_the_sampler_is_told_the_last_values_of_a_stopped_trial(halved):
     search = Search.resume(Record(halved.record.store, halved.record.study))
     search.plan = replace(search.plan, trials=len(CURVES) + 1)  # so that the sampler is asked once more
     for heard, (curve, stopped) in zip(told(search), CURVES, strict=True):
-        assert heard.values == pytest.approx(curve[min(stopped or EPOCHS, len(curve)) - 1])
+        last = result(stopped or EPOCHS, *curve[min(stopped or EPOCHS, len(curve)) - 1])
+        assert heard.values == (last.report.miou, STAND_IN.value(last))
         assert (heard.failed, heard.shortfalls) == (False, {})  # without a baseline there is no guard
 
 
