@@ -104,6 +104,12 @@ class TrialConfig(BaseModel):
     jitter: Fraction = 0.4
     """Brightness, contrast and saturation change by a factor within 1 ± jitter, hue by up to jitter / 40 of a turn."""
 
+    # The images of a batch, for all losses but `stochastic_tilt`, which draws its own.
+    focus_share: Fraction = 0.0
+    """Share of the images that are drawn for a class, which their crops show; the others come in shuffled order."""
+    focus_temperature: Positive | None = None
+    """How strongly these draws favour rare classes, DAFormer's T: a low one strongly. null: all classes are equal."""
+
     # Arithmetic and random numbers.
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 on a GPU that has it and on a CPU with AMX, else fp32."""
@@ -135,6 +141,12 @@ class TrialConfig(BaseModel):
         weights = self.encoder_weights
         if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
             raise ValueError(f"encoder_weights: no file {weights}; give 'imagenet', an existing file, or null")
+        return self
+
+    @model_validator(mode="after")
+    def _draws_are_focused_once(self) -> Self:
+        if self.focus_share > 0 and LOSSES[self.loss].sampler_settings:
+            raise ValueError(f"focus_share = {self.focus_share}: loss '{self.loss}' has draws of its own; give it 0")
         return self
 
     @property

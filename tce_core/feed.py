@@ -17,7 +17,7 @@ from torch import Tensor
 from tce_core import distributed
 from tce_core.batches import Batch, Batches, PendingBatch
 from tce_core.config import TrialConfig
-from tce_core.sampling import Draw, Shuffle, StochasticDraws
+from tce_core.sampling import Draw, FocusedDraws, Shuffle, StochasticDraws
 from tce_core.schedules import tilt
 
 AHEAD = 2
@@ -58,7 +58,9 @@ class Feed:
         total: number of steps of the whole run.
     """
 
-    def __init__(self, config: TrialConfig, sampler: Shuffle | StochasticDraws, batches: Batches, total: int) -> None:
+    def __init__(
+        self, config: TrialConfig, sampler: Shuffle | FocusedDraws | StochasticDraws, batches: Batches, total: int
+    ) -> None:
         self.config, self.sampler, self.batches, self.total = config, sampler, batches, total
         self.share = config.batch_size // distributed.world_size()
         self.ahead: deque[tuple[list[Draw], PendingBatch]] = deque()
@@ -66,7 +68,7 @@ class Feed:
         self.draws: list[Draw] = []
         k = config.lookahead
         # With k = 2, the next batch is cut during a step, and the losses that it needs were copied during the last.
-        self.depth = AHEAD if isinstance(sampler, Shuffle) else min(k, max(1, k - 1))
+        self.depth = min(k, max(1, k - 1)) if isinstance(sampler, StochasticDraws) else AHEAD
 
     def take(self, step: int, end: int) -> Batch:
         """Return this rank's share of a step, on the CPU, and start to cut the next ones.

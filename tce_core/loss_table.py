@@ -77,8 +77,14 @@ LOSSES: dict[str, LossEntry] = {
 }
 
 
+FOCUS_SETTINGS = ("focus_share", "focus_temperature")
+"""Keys of `TrialConfig` that control the draws of every loss without `sampler_settings`."""
+
+
 def losses_with(setting: str) -> tuple[str, ...]:
-    """Return the losses that have `setting` as a setting of their own; empty for common settings, such as `lr`."""
+    """Return the losses that have `setting`; empty for settings that all losses have, such as `lr`."""
+    if setting in FOCUS_SETTINGS:
+        return tuple(name for name, entry in LOSSES.items() if not entry.sampler_settings)
     return tuple(name for name, entry in LOSSES.items() if setting in entry.own_settings)
 
 

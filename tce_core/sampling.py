@@ -1,4 +1,4 @@
-"""Samplers choose the images of each training step: shuffled epochs, or the draws of Algorithm 1.
+"""Samplers choose the images of each training step: shuffled epochs, focused draws, or the draws of Algorithm 1.
 
 A sampler draws the *global* batch. All ranks draw the same batch, and each trains on its own slice of it.
 """
@@ -39,9 +39,12 @@ class Shuffle:
 
     def draw(self, step: int) -> list[Draw]:
         """Return the global batch of a step; steps are counted from 0 over all epochs."""
-        positions = range(step * self.batch_size, (step + 1) * self.batch_size)
-        orders = {i // self.num_images: self._order(i // self.num_images) for i in positions}
-        return [Draw(int(orders[i // self.num_images][i % self.num_images])) for i in positions]
+        return [Draw(self.image(i)) for i in range(step * self.batch_size, (step + 1) * self.batch_size)]
+
+    def image(self, place: int) -> int:
+        """Return the image at a place of the order of all passes, counted from 0."""
+        data_pass, position = divmod(place, self.num_images)
+        return int(self._order(data_pass)[position])
 
     def _shuffled(self, data_pass: int) -> np.ndarray:
         return numpy_generator(self.seed, Stream.SHUFFLE, data_pass).permutation(self.num_images)
@@ -52,6 +55,68 @@ class Shuffle:
 
     def load_state_dict(self, state: State) -> None:
         """Do nothing, see `state_dict`."""
+
+
+class FocusedDraws:
+    """A share of the images is drawn for a class, which their crops show; the others come from the shuffle.
+
+    A focused draw takes class c with the probability of `focus_probabilities`, then one of the images that show c:
+    rare class sampling of DAFormer (arXiv 2111.14887, section 3.3). nnU-Net focuses a third of each batch on a class of
+    the image (arXiv 1904.08128). The share holds over the whole run and is spread evenly, so that each batch, and each
+    rank's part of it, has it rounded up or down.
+
+    No draw depends on a loss, so batches can be prepared in advance.
+    """
+
+    def __init__(self, config: TrialConfig, pixel_counts: np.ndarray) -> None:
+        """Find the images of each class.
+
+        Args:
+            config: `focus_share` and `focus_temperature`.
+            pixel_counts: (N, K) int64, pixels of each class in each training image.
+        """
+        self.config = config
+        self.shuffle = Shuffle(len(pixel_counts), config.batch_size, config.seed)
+        self.images = overlapping(pixel_counts)
+        self.probabilities = focus_probabilities(pixel_counts.sum(axis=0), config.focus_temperature)
+
+    def draw(self, step: int) -> list[Draw]:
+        """Return the global batch of a step; steps are counted from 0 over all epochs."""
+        generator = torch_generator(self.config.seed, Stream.DRAW, step)
+        first = step * self.config.batch_size
+        return [self._drawn(place, generator) for place in range(first, first + self.config.batch_size)]
+
+    def _drawn(self, place: int, generator: torch.Generator) -> Draw:
+        before = int(place * self.config.focus_share)  # focused draws of the whole run before this one
+        if int((place + 1) * self.config.focus_share) == before:
+            return Draw(self.shuffle.image(place - before))
+        focus = int(torch.multinomial(self.probabilities, 1, generator=generator))
+        images = self.images[focus]
+        return Draw(int(images[int(torch.randint(len(images), (1,), generator=generator))]), focus)
+
+    def state_dict(self) -> State:
+        """Return nothing: a draw depends on the seed and the step only."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Do nothing, see `state_dict`."""
+
+
+def focus_probabilities(pixels: np.ndarray, temperature: float | None) -> Tensor:
+    """Return the probability of each class in a focused draw: P(c) = softmax((1 - f_c) / T) (arXiv 2111.14887).
+
+    f_c is the share of class c in all labelled pixels. A low T favours the rarest classes; DAFormer has T = 0.01.
+
+    Args:
+        pixels: (K,) int64, pixels of each class in the training split.
+        temperature: T above 0, or None: all classes are equally likely.
+
+    Returns:
+        (K,) float64. A class without a pixel has probability 0.
+    """
+    counts = torch.as_tensor(pixels, dtype=torch.float64)
+    rarity = torch.zeros_like(counts) if temperature is None else (1 - counts / counts.sum()) / temperature
+    return torch.softmax(rarity.masked_fill(counts == 0, -torch.inf), 0)
 
 
 class StochasticDraws:
@@ -123,13 +188,15 @@ class StochasticDraws:
         self.tilt.load_state_dict(state)
 
 
-def build_sampler(config: TrialConfig, pixel_counts: np.ndarray) -> Shuffle | StochasticDraws:
+def build_sampler(config: TrialConfig, pixel_counts: np.ndarray) -> Shuffle | FocusedDraws | StochasticDraws:
     """Build the sampler of a configuration.
 
     Args:
-        config: its loss decides the kind of sampler.
+        config: its loss and its `focus_share` decide the kind of sampler.
         pixel_counts: (N, K) int64, pixels of each class in each training image.
     """
     if config.loss == "stochastic_tilt":
         return StochasticDraws(config, pixel_counts)
+    if config.focus_share > 0:
+        return FocusedDraws(config, pixel_counts)
     return Shuffle(len(pixel_counts), config.batch_size, config.seed)

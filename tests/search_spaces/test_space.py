@@ -91,6 +91,20 @@ def test_a_setting_of_some_losses_is_searched_for_those_only(write):
     assert load_space(write(all_take_it)).space["t"].when == {}
 
 
+def test_focused_draws_are_searched_for_every_loss_without_draws_of_its_own(write):
+    """Every point of the grid is a valid configuration."""
+    losses, focus = "loss: {choices: [class_tilt, stochastic_tilt]}", "focus_share: {low: 0.1, high: 0.5, points: 2}"
+    temperature = "focus_temperature: {low: 0.01, high: 1, log: true, points: 2}"
+    space = load_space(write(f"space: {{{losses}, {focus}, {temperature}}}"))
+    drawn = [space.config(point) for point in space.grid()]
+    assert [(one.loss, one.focus_share) for one in drawn if one.loss == "stochastic_tilt"] == [("stochastic_tilt", 0)]
+    assert {(one.focus_share, one.focus_temperature) for one in drawn if one.loss == "class_tilt"} == {
+        (share, temperature) for share in (0.1, 0.5) for temperature in (0.01, 1)
+    }
+    message = refusal(write(f"{{trial: {{focus_share: 0.3}}, space: {{{losses}}}}}"))
+    assert "focus_share = 0.3: loss 'stochastic_tilt' has draws of its own; give it 0" in message
+
+
 def test_a_setting_that_no_searched_loss_has_is_refused(write):
     message = refusal(write("space: {loss: {choices: [mcce, dice]}, gamma: {low: 0.1, high: 0.2}}"))
     assert (

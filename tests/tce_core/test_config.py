@@ -68,6 +68,8 @@ WRONG = [
     ("dropout", -0.1, "greater than or equal to 0"),
     ("tilt_warmup", 2, "less than or equal to 1"),
     ("clip_grad_norm", 0, "greater than 0"),
+    ("focus_share", 1.5, "less than or equal to 1"),
+    ("focus_temperature", 0, "greater than 0"),
     ("batch_size", 0, "greater than 0"),
     ("batch_size", 2.5, "valid integer"),
     ("epochs", -1, "greater than 0"),
@@ -94,6 +96,14 @@ def test_a_wrong_value_is_answered_in_one_line_that_names_it(key, value, reason)
     assert message.startswith(f"trial.yaml: {key}")
     assert reason in message
     assert "\n" not in message
+
+
+def test_a_loss_with_draws_of_its_own_takes_no_focused_ones():
+    with pytest.raises(UserError) as caught:
+        parse_config({"loss": "stochastic_tilt", "focus_share": 0.3}, "trial.yaml")
+    wanted = "trial.yaml: focus_share = 0.3: loss 'stochastic_tilt' has draws of its own; give it 0"
+    assert str(caught.value) == wanted
+    assert TrialConfig(loss="stochastic_tilt", focus_temperature=0.1).focus_share == 0
 
 
 @pytest.mark.parametrize("values", [["lr", 0.1], None, "lr: 0.1", {1: 2}])

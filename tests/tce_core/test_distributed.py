@@ -34,6 +34,7 @@ STEPS = 4
 VOIDS = ("none", "uneven", "all of one rank", "all")
 RUNS = {
     "mcce": {"loss": "mcce"},
+    "focused": {"loss": "mcce", "focus_share": 0.5, "focus_temperature": 0.1},
     "uniform classes": {"loss": "stochastic_tilt", "t": 0.0},
     "stochastic_tilt": {"loss": "stochastic_tilt", "t": 2.0},
     "class_tilt over data": {"loss": "class_tilt", "over": "data", "t": 2.0, "tilt_warmup": 0.6},
@@ -201,7 +202,7 @@ def test_both_ranks_end_with_the_same_weights_and_results(ranks, key):
         assert repr(one[what]) == repr(other[what])  # repr, because NaN is not equal to itself
 
 
-@pytest.mark.parametrize("key", ["mcce", "uniform classes"])
+@pytest.mark.parametrize("key", ["mcce", "focused", "uniform classes"])
 def test_two_processes_draw_the_batches_of_one(ranks, alone, key):
     # With t != 0 later draws depend on the losses. They differ a little, as each process has BatchNorm statistics.
     assert ranks[0]["runs"][key]["draws"] == alone[key]["draws"]

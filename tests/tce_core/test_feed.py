@@ -74,6 +74,7 @@ def test_a_draw_knows_the_losses_that_its_lookahead_allows(feed_of, streets, mon
     ("settings", "ahead"),
     [
         ({"loss": "mcce"}, AHEAD),
+        ({"loss": "mcce", "focus_share": 0.5, "lookahead": 0}, AHEAD),
         ({"loss": "stochastic_tilt", "lookahead": 0}, 0),
         ({"loss": "stochastic_tilt", "lookahead": 1}, 1),
         ({"loss": "stochastic_tilt", "lookahead": 2}, 1),

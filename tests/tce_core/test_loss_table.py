@@ -47,6 +47,7 @@ def test_which_losses_a_setting_matters_for():
     assert losses_with("over") == ("class_tilt",)
     assert losses_with("region_weight") == ("ce_dice", "ce_jaccard")
     assert losses_with("weight_power") == ("weighted_ce", "focal")
+    assert losses_with("focus_share") == tuple(name for name in LOSSES if name != "stochastic_tilt")
     assert losses_with("lr") == ()
 
 

@@ -1,5 +1,6 @@
-"""The images of each training step: shuffled epochs, or the draws of Algorithm 1 over a data set."""
+"""The images of each training step: shuffled epochs, focused draws, or the draws of Algorithm 1 over a data set."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from tce_core.config import TrialConfig
-from tce_core.sampling import Draw, Shuffle, StochasticDraws, build_sampler
+from tce_core.sampling import Draw, FocusedDraws, Shuffle, StochasticDraws, build_sampler, focus_probabilities
 
 # Pixels of three classes in six images; class 2 is rare.
 PIXELS = np.array([[9, 1, 0], [5, 0, 2], [9, 0, 0], [0, 7, 3], [0, 8, 0], [4, 4, 0]])
@@ -207,6 +209,90 @@ def test_a_restored_sampler_draws_and_learns_the_same():
     assert one.state_dict() == other.state_dict()
 
 
-def test_only_stochastic_tilt_draws_classes():
-    assert isinstance(build_sampler(TrialConfig(loss="stochastic_tilt"), PIXELS), StochasticDraws)
-    assert isinstance(build_sampler(TrialConfig(loss="class_tilt"), PIXELS), Shuffle)
+# Focused draws
+
+
+def focused(pixels=PIXELS, **settings):
+    return FocusedDraws(TrialConfig(**{"batch_size": 4, "focus_share": 0.5, **settings}), pixels)
+
+
+def test_the_class_probabilities_are_daformers():
+    """An independent computation of the formula of arXiv 2111.14887 with NumPy, and one case by hand."""
+    pixels = np.array([5_000, 3_000, 1_900, 100])
+    frequency = pixels / pixels.sum()
+    for temperature in (0.01, 0.1, 1.0):
+        weights = np.exp((1 - frequency) / temperature)
+        wanted = torch.tensor(weights / weights.sum())
+        torch.testing.assert_close(focus_probabilities(pixels, temperature), wanted, rtol=1e-12, atol=0)
+    # By hand, T = 0.1: the factor e^{1 / T} is common to all classes.
+    found = focus_probabilities(pixels, 0.1)
+    by_hand = [math.exp(-5), math.exp(-3), math.exp(-1.9), math.exp(-0.1)]
+    assert found.tolist() == pytest.approx([x / sum(by_hand) for x in by_hand])
+
+
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=20).filter(any), st.floats(1e-6, 1e3) | st.none())
+def test_class_probabilities_are_finite_and_fall_with_the_frequency(pixels, temperature):
+    found = focus_probabilities(np.array(pixels), temperature)
+    assert found.sum().item() == pytest.approx(1)
+    assert [p == 0 for p, n in zip(found.tolist(), pixels, strict=True) if n == 0] == [True] * pixels.count(0)
+    shown = sorted((n, p) for p, n in zip(found.tolist(), pixels, strict=True) if n)
+    assert all(p >= q * (1 - 1e-9) for (_, p), (_, q) in itertools.pairwise(shown))
+    if temperature is None:
+        assert [p for _, p in shown] == pytest.approx([1 / len(shown)] * len(shown))
+
+
+@given(st.integers(1, 9), st.floats(0.01, 1), st.integers(0, 50))
+def test_each_batch_has_the_share_of_focused_draws_rounded_up_or_down(batch_size, share, steps):
+    sampler = focused(batch_size=batch_size, focus_share=share)
+    counts = [sum(draw.focus is not None for draw in sampler.draw(step)) for step in range(steps)]
+    assert all(abs(count - share * batch_size) < 1 + 1e-6 for count in counts)
+    assert abs(sum(counts) - share * batch_size * steps) < 1 + 1e-6
+
+
+@pytest.mark.parametrize(("share", "batch_size", "wanted"), [(1 / 3, 6, 2), (0.5, 4, 2), (0.25, 8, 2), (1.0, 4, 4)])
+def test_a_share_of_whole_images_is_the_same_in_every_batch_and_on_every_rank(share, batch_size, wanted):
+    sampler = focused(batch_size=batch_size, focus_share=share)
+    for step in range(40):
+        batch = [draw.focus is not None for draw in sampler.draw(step)]
+        assert sum(batch) == wanted
+        halves = batch[: batch_size // 2], batch[batch_size // 2 :]  # of two ranks
+        assert sum(halves[0]) == sum(halves[1])
+
+
+def test_the_others_come_from_the_shuffle_in_its_order():
+    sampler, shuffle = focused(focus_share=0.3), Shuffle(6, 1, seed=0)
+    others = [draw.image for step in range(30) for draw in sampler.draw(step) if draw.focus is None]
+    assert others == [shuffle.draw(step)[0].image for step in range(len(others))]
+    assert all(sorted(others[i : i + 6]) == list(range(6)) for i in range(0, 78, 6))
+
+
+@pytest.mark.parametrize("temperature", [None, 0.3])
+def test_classes_and_their_images_are_drawn_as_often_as_they_should(temperature):
+    """Chi-square over all pairs of a class and an image; 6,000 draws of a fixed seed, at the 1% level."""
+    sampler = focused(focus_share=1.0, focus_temperature=temperature, batch_size=20)
+    drawn = [(draw.focus, draw.image) for step in range(300) for draw in sampler.draw(step)]
+    expected = {
+        (k, image): sampler.probabilities[k].item() / np.count_nonzero(PIXELS[:, k])
+        for image, k in zip(*np.nonzero(PIXELS), strict=True)
+    }
+    assert set(drawn) == expected.keys()  # and so every crop's image shows its class
+    counts = [drawn.count(pair) for pair in expected]
+    assert stats.chisquare(counts, [len(drawn) * p for p in expected.values()]).pvalue > 0.01
+
+
+def test_focused_draws_need_no_state():
+    used, fresh = focused(seed=3), focused(seed=3)
+    before = [used.draw(step) for step in range(9)]
+    fresh.load_state_dict(used.state_dict())
+    assert [fresh.draw(step) for step in reversed(range(9))] == before[::-1]
+    assert [focused(seed=4).draw(step) for step in range(9)] != before
+
+
+def test_the_loss_and_the_share_choose_the_sampler():
+    kinds = {
+        StochasticDraws: {"loss": "stochastic_tilt"},
+        Shuffle: {"loss": "class_tilt"},
+        FocusedDraws: {"loss": "class_tilt", "focus_share": 0.1},
+    }
+    for kind, settings in kinds.items():
+        assert type(build_sampler(TrialConfig(**settings), PIXELS)) is kind

@@ -36,7 +36,7 @@ def untimed(result):
     "settings",
     [
         {"loss": "mcce"},
-        {"loss": "class_tilt", "t": 2.0, "tilt_warmup": 0.8},
+        {"loss": "class_tilt", "t": 2.0, "tilt_warmup": 0.8, "focus_share": 0.4},
         {"loss": "class_tilt", "over": "data", "t": 2.0, "tilt_warmup": 0.8},
         {"loss": "logit_variation"},
         {"loss": "stochastic_tilt", "tilt_warmup": 0.8, "t": 1.5},
