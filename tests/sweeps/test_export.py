@@ -46,7 +46,7 @@ def test_another_objective_and_other_floors_choose_another_trial(storage, tmp_pa
     for label, first, second in (("mcce", 0.5, 0.5), ("t=1", 0.6, 0.7), ("t=2", 0.7, 0.4)):
         number = sweep.begin("baseline" if label == "mcce" else "search", label)
         iou = (first, second, *[0.5] * (data.num_classes - 2))
-        sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, iou, {}, None, 1.0, 1.0), 1.0)
+        sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, (Scores(0.0, iou),), None, 1.0, 1.0), 1.0)
         sweep.end(number)
     one, two = data.class_names[:2]
 
