@@ -98,7 +98,7 @@ def comparison(point: Point, other: Point, outcome: Outcome) -> str:
 
 def kept_floors(choice: Choice) -> str:
     """Return a sentence with the floors that the recommended trial keeps, the tightest first."""
-    tightest = sorted(choice.standings, key=lambda one: -one.shortfall)
+    tightest = sorted((one for one in choice.standings if one.comparable), key=lambda one: -one.shortfall)
     shown = ", ".join(f"{one.name} {beside_bound(one)}" for one in tightest[:SHOWN])
     more = f", and {len(tightest) - SHOWN} more" if len(tightest) > SHOWN else ""
     return f"It keeps its floors: {shown}{more}."

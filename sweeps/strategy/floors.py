@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sweeps.storage.measures import CLASS, NAMED, ClassIoU, Measure, Scored, class_measure, nearest_names
+from sweeps.storage.measures import CLASS, NAMED, ClassIoU, Measure, Scored, class_measure, measure_named, nearest_names
 from sweeps.storage.objectives import OTHERS, Floor, Objectives
 from tce_core.errors import UserError
 
@@ -34,6 +34,11 @@ class Standing:
     """The lowest acceptable value, or the highest one if less is better."""
     shortfall: float
     """How far the value misses the bound; 0 or less if it keeps it."""
+
+    @property
+    def comparable(self) -> bool:
+        """Whether there is something to compare: a class can be absent in the trial or in the baseline."""
+        return not math.isnan(self.value - self.bound)
 
 
 def parse_floors(texts: Iterable[str], classes: Sequence[str]) -> tuple[Floor, ...]:
@@ -131,10 +136,10 @@ def measures_of(floor: Floor, objectives: Objectives) -> list[Measure]:
     """The measures that a floor is about: one, or for `others` the IoU of each class that it covers."""
     classes = objectives.classes
     own = {objectives.lead.name, *(other.name for other in objectives.floors)}
+    if floor.name != OTHERS:
+        return [measure_named(floor.name, classes)]
     every = [class_measure(classes, index) for index in range(len(classes))]
-    if floor.name == OTHERS:
-        return [measure for measure in every if measure.name not in own]
-    return [NAMED.get(floor.name) or next(measure for measure in every if measure.name == floor.name)]
+    return [measure for measure in every if measure.name not in own]
 
 
 def shortfalls(objectives: Objectives, scores: Scored, baseline: Scored | None) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """`sweeps.reporting.mlflow_pages`: the printed addresses, as text and in a real browser with a fresh profile."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
 from sweeps.reporting.mlflow_pages import LOCAL_UI, ui_address
+from tests.sweeps import shown
 from tests.sweeps.shown import Sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -41,6 +44,27 @@ def test_the_addresses_name_the_sweeps_own_run(uri, storage):
         "run": f"{LOCAL_UI}/#/experiments/1/runs/{run}?workflowType=machine_learning",
         "trials": f"{LOCAL_UI}/#/experiments/1/runs?viewStateShareKey={run}&workflowType=machine_learning",
     }
+
+
+@pytest.mark.parametrize(
+    ("lead", "metric", "ascending"),
+    [
+        ("worst_iou", "worst_iou", False),
+        ("std_iou", "std_iou", True),
+        ("iou:traffic/light", "iou/traffic_light_2", False),
+        ("iou:rider", "iou/rider", False),
+    ],
+)
+def test_the_table_of_trials_is_ordered_by_the_leading_measure(uri, storage, monkeypatch, lead, metric, ascending):
+    given = replace(shown.plan(), objective=lead, classes=shown.NAMES)
+    monkeypatch.setattr(shown, "plan", lambda: given)
+    sweep = Sweep(storage).run()
+    assert sweep.tracking(uri).sync()
+    tags = shown.connect(uri).get_experiment_by_name(shown.EXPERIMENT).tags
+    (view,) = (json.loads(text) for key, text in tags.items() if key.startswith("mlflow.sharedViewState."))
+    assert (view["orderByKey"], view["orderByAsc"]) == (f"metrics.`{metric}`", ascending)
+    (baseline,) = shown.runs(uri, "tags.role = 'baseline'")
+    assert metric in baseline.data.metrics
 
 
 @pytest.fixture
@@ -87,8 +111,8 @@ def test_a_browser_lands_on_the_sweep_and_on_its_trials_with_their_measures(uri,
     assert "streets-1" in run
     assert "Recommended:" in run
     trials = seen(tracking.pages["trials"].replace(LOCAL_UI, server), tmp_path / "two")
-    for shown in ("000 mcce", "002 t=1", "006 t=1 seed=1", "worst_iou", "miou", "bottom25_iou"):
-        assert shown in trials, shown
+    for text in ("000 mcce", "002 t=1", "006 t=1 seed=1", "worst_iou", "miou", "bottom25_iou"):
+        assert text in trials, text
     assert "stranger" not in trials  # another sweep's
     numbers = re.findall(r"^(\d{3}) ", trials, flags=re.M)
     assert numbers.index("002") < numbers.index("000")  # by the leading measure, 0.30 before 0.10

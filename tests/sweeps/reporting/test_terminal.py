@@ -1,6 +1,7 @@
 """`sweeps.reporting.terminal`: the printed lines, the tables and the estimate of the time left."""
 
 import io
+import math
 import re
 
 import pytest
@@ -8,7 +9,8 @@ from rich.console import Console
 
 from sweeps.reporting.summary import spending, summary, verdict
 from sweeps.reporting.terminal import ProgressDisplay
-from tests.sweeps.searching import ALONE, EPOCHS, result, train
+from sweeps.storage.objectives import Floor
+from tests.sweeps.searching import ALONE, EPOCHS, ious, result, train
 
 NAMES = ("road", "rider", "wall", "pole")
 
@@ -202,3 +204,17 @@ def test_trials_that_are_stopped_shorten_the_time_left(begin):
     assert search.record[1].stopped
     *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
     assert text.startswith("3:20:")  # 7 epochs are done, at 600 s each; 20 are left
+
+
+def test_the_verdict_names_the_tightest_floors_of_the_classes_that_are_there(begin):
+    """Class `pole` is absent: its floor is no news."""
+    floors = Floor("iou:road", 0.3, False), Floor("others", -0.25, True)
+    search = begin(trials=1, confirm=0, objective="iou:rider", allowance=0.05, classes=NAMES, floors=floors)
+    while (trial := search.next()) is not None:
+        worst = 0.1 if trial.role == "baseline" else 0.4
+        for epoch in range(1, EPOCHS + 1):
+            search.record_epoch(trial.number, ious(epoch, 0.6, worst, 0.5, math.nan))
+        search.record_end(trial.number)
+    text = verdict(search.outcome.choose(), search.outcome)
+    assert "IoU of rider +0.300, mIoU +0.100" in text
+    assert text.endswith(" It keeps its floors: miou 0.50 of 0.35, wall 0.50 of 0.25, road 0.60 of 0.30.")
