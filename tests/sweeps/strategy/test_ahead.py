@@ -6,7 +6,7 @@ import pytest
 
 from sweeps.strategy.ahead import MOST, TRIALS_EACH
 from sweeps.strategy.search import Search
-from tests.sweeps.searching import ALONE, result, train
+from tests.sweeps.searching import ALONE, EPOCHS, result, train
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_while_few_trials_run_each_proposal_knows_all_results(search):
         assert search.next().number == i
     train(search, search.record[0], (0.5, 0.1))
     search.next()
-    assert search.told[-1] == [pytest.approx((0.5, 0.1)), *[None] * (TRIALS_EACH - 2)]
+    assert search.told[-1] == [search.plan.objectives.told(result(EPOCHS)), *[None] * (TRIALS_EACH - 2)]
     assert not search.ahead.made
 
 
@@ -87,7 +87,7 @@ def test_a_search_that_continues_makes_proposals_anew_from_all_results(search):
     while again.unfinished:
         again.next()
     again.next()
-    assert told[0] == [pytest.approx((0.5, 0.1)), *[None] * (TRIALS_EACH - 1)]
+    assert told[0] == [search.plan.objectives.told(result(EPOCHS)), *[None] * (TRIALS_EACH - 1)]
 
 
 def test_no_more_proposals_are_made_than_the_plan_has_trials(begin):
