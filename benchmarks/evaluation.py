@@ -18,11 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from tce_core import VOID
+from tce_core.adjust import TAUS, class_shares, offsets
+from tce_core.argmax import most_likely, most_likely_adjusted
 from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.confusion import count_labels, image_counts
 from tce_core.data.dataset import Split
-from tce_core.evaluation import evaluate, most_likely
+from tce_core.evaluation import evaluate
 from tce_core.model import build_model
 
 
@@ -91,6 +93,14 @@ def parts(model: nn.Module, split: OneImage, device: torch.device) -> dict[str, 
     logits = forward()
     prediction = most_likely(logits)
     wide = logits.argmax(1)
+    # Shares as uneven as those of Cityscapes.
+    shares = class_shares(np.geomspace(4e8, 1e6, k).astype(np.int64))
+    moved = torch.from_numpy(offsets(shares, TAUS)).to(device, torch.float32)
+
+    def count_five() -> list[Tensor]:
+        found = most_likely_adjusted(logits, moved)
+        return [image_counts(count_labels(one, labels, k)[:, :k]) for one in found]
+
     return {
         "model": forward,
         "`normalise`": lambda: normalise(images).contiguous(memory_format=torch.channels_last),
@@ -98,7 +108,10 @@ def parts(model: nn.Module, split: OneImage, device: torch.device) -> dict[str, 
         "(`logits.argmax(1)`)": lambda: logits.argmax(1),
         "`count_labels`, `image_counts`": lambda: image_counts(count_labels(prediction, labels, k)[:, :k]),
         "(confusion matrix of torchvision's reference script)": lambda: masked_confusion(wide, labels.long(), k),
+        "`most_likely_adjusted`, five strengths": lambda: most_likely_adjusted(logits, moved),
+        "five strengths and their counts": count_five,
         "`evaluate`, model and all": lambda: evaluate(model, cast(Split, split), device),
+        "`evaluate` of five strengths": lambda: evaluate(model, cast(Split, split), device, offsets=moved),
     }
 
 
