@@ -463,7 +463,7 @@ def test_the_entry_point_lists_its_commands_and_passes_their_arguments_on(folder
     for arguments in (["--help"], ["-h"], []):
         assert entry.main(arguments) == 0
         shown = re.findall(r"^  ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE)
-        assert shown == list(entry.COMMANDS) == ["run", "train", "export", "list", "track", "convert"]
+        assert shown == list(entry.COMMANDS) == ["run", "train", "adjust", "export", "list", "track", "convert"]
     assert entry.main(["sing"]) == 2
     assert "unknown command 'sing'; the commands are run, train" in one_line(capsys.readouterr().err)
     assert entry.main(["export", "gone"]) == 2
@@ -474,7 +474,7 @@ def test_the_entry_point_lists_its_commands_and_passes_their_arguments_on(folder
     assert "exists already" in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("command", ["run", "train", "export", "list", "track", "convert"])
+@pytest.mark.parametrize("command", ["run", "train", "adjust", "export", "list", "track", "convert"])
 def test_help_of_a_subcommand_shows_its_full_name(command, capsys):
     with pytest.raises(SystemExit) as exit:
         entry.main([command, "--help"])

@@ -1,0 +1,231 @@
+"""Adjust the logits of a trained model, in seconds and without training: `python sweeps/adjust.py WEIGHTS`.
+
+It evaluates the val split once for several strengths tau of the adjustment (see `tce_core/adjust.py`), chooses one by
+the rule of a sweep, and writes weights with the adjustment folded into the last bias.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from sweeps.cli import DONE, Parser, add_floor, fraction, objective, positive, run_command
+from sweeps.storage.measures import Scored, objectives_text
+from sweeps.storage.objectives import Objectives
+from sweeps.strategy.cross_fit import CrossFit, choose_tau, cross_fit
+from sweeps.strategy.floors import check_classes, parse_floors
+from sweeps.strategy.options import Objective, Options, Positive
+from tce_core.data.builtin import BUILT_IN, resolve_dataset
+from tce_core.data.dataset import Dataset, Split
+from tce_core.errors import UserError
+from tce_core.results import Scores, measured_curve
+
+if TYPE_CHECKING:
+    from tce_core.weights import Weights
+
+GRID = tuple(step / 8 for step in range(13))
+"""The strengths that are compared: 0 to 1.5."""
+BEFORE = "adjusted_before"
+"""Key of the metadata of weights that were adjusted again."""
+
+
+class AdjustOptions(Options):
+    """Which model to adjust, and how."""
+
+    weights: Path
+    """A file of `train_export`, a checkpoint, a folder of smp's `save_pretrained`, or a state dict (with `encoder`)."""
+    dataset: str | Path = BUILT_IN
+    objective: Objective = "worst_iou"
+    """The measure that chooses tau."""
+    miou_allowance: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """How far the guard may fall below the plain model: mIoU, or worst-class IoU if mIoU leads."""
+    floors: tuple[str, ...] = ()
+    """What the adjusted model must keep, NAME=VALUE as in a sweep; relative floors are to the plain model."""
+    tau: Annotated[float, Field(ge=0, le=2)] | None = None
+    """The strength to write; None: the recommended one."""
+    out: Path | None = None
+    """Weights to write; None: the name of `weights`, with `.adjusted.safetensors`."""
+    again: bool = False
+    """Also adjust weights that are already adjusted."""
+    encoder: str | None = None
+    """Of a state dict, which does not say it; so are the next two."""
+    output_stride: Literal[8, 16] | None = None
+    atrous_rates: tuple[Positive, Positive, Positive] | None = None
+
+
+@dataclass(frozen=True)
+class AdjustResult:
+    """What the adjustment does."""
+
+    curve: tuple[Scores, ...]
+    """The scores of each strength on the val split."""
+    recommended: float
+    """The tau that the rule chooses on the whole val split."""
+    held_out: CrossFit | None
+    """What the rule is worth on images that did not choose; None with one image."""
+    test: tuple[Scores, ...]
+    """On the test split, the scores of the plain model and of the tau that is written; empty without a test split."""
+    weights: Path | None
+    """The file that was written; None if tau is 0."""
+
+
+def parser(prog: str = "python sweeps/adjust.py") -> Parser:
+    p = Parser(prog=prog, description="Adjust a trained model's logits by the class shares, without training.")
+    p.add_argument("weights", type=Path, help="weights of `train`, a checkpoint, an smp folder or a state dict")
+    p.add_argument("--dataset", help="`streets` (built in, the default) or a folder of Arrow files")
+    p.add_argument(
+        "--objective",
+        type=objective,
+        metavar="MEASURE",
+        help=f"the measure that chooses tau: {objectives_text()} (default: worst_iou)",
+    )
+    p.add_argument(
+        "--miou-allowance",
+        type=fraction,
+        metavar="A",
+        help="how far mIoU (or worst-class IoU, if mIoU leads) may fall below the plain model (default: 0.01)",
+    )
+    add_floor(p)
+    p.add_argument("--tau", type=strength, help="strength to write, 0 to 2 (default: the recommended one)")
+    p.add_argument("--out", type=Path, help="weights to write (default: WEIGHTS' name, .adjusted.safetensors)")
+    p.add_argument("--again", action="store_true", help="adjust weights that are already adjusted")
+    state = p.add_argument_group("the model of a state dict, which does not say it")
+    state.add_argument("--encoder", help="of smp, or of timm with tu- before its name")
+    state.add_argument("--output-stride", type=int, choices=(8, 16), help="default: 16")
+    state.add_argument("--atrous-rates", type=positive, nargs=3, metavar="R", help="default: 12 24 36, as in smp")
+    return p
+
+
+def strength(text: str) -> float:
+    """Parse a tau: a number from 0 to 2."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a strength between 0 and 2")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/adjust.py") -> int:
+    given = vars(parser(prog).parse_args(arguments))
+    if "atrous_rates" in given:
+        given["atrous_rates"] = tuple(given["atrous_rates"])
+    adjust_weights(AdjustOptions(**given))
+    return DONE
+
+
+def adjust_weights(options: AdjustOptions) -> AdjustResult:
+    """Compare strengths of logit adjustment, print what they do, and write adjusted weights.
+
+    Raises:
+        UserError: a file that cannot be read or written, or weights that do not fit the data set.
+    """
+    source, data = options.weights, resolve_dataset(options.dataset)
+    weights = _read(options, data)
+    target = options.out or source.with_name(f"{source.name.removesuffix('.safetensors')}.adjusted.safetensors")
+    if target.absolute() == source.absolute():
+        raise UserError(f"{target}: the weights to adjust; give another --out")
+    floors = parse_floors(options.floors, data.class_names)
+    objectives = Objectives(options.objective, options.miou_allowance, data.class_names, floors)
+    check_classes(objectives, data.val.pixel_counts.sum(axis=0))
+    taus = tuple(sorted({*GRID, *([] if options.tau is None else [options.tau])}))
+    counts = _counts(weights, data.val, data, taus)
+    curve = measured_curve(taus, counts)
+    recommended, held_out = taus[choose_tau(curve, objectives)], cross_fit(taus, counts, objectives)
+    tau = recommended if options.tau is None else options.tau
+    pair = (0.0, tau) if tau else (0.0,)
+    test = () if data.test is None else measured_curve(pair, _counts(weights, data.test, data, pair))
+    written = _write(target, weights, data, tau) if tau else None
+    result = AdjustResult(curve, recommended, held_out, test, written)
+    print("\n".join(_lines(result, objectives, tau, data)))
+    return result
+
+
+def _read(options: AdjustOptions, data: Dataset) -> "Weights":
+    """Read the weights, and check that they are of these classes and not adjusted yet."""
+    from tce_core.weights import Architecture, read_weights
+
+    given = {key: value for key in ("output_stride", "atrous_rates") if (value := getattr(options, key)) is not None}
+    if given and options.encoder is None:
+        raise UserError(f"--{next(iter(given)).replace('_', '-')} is for a state dict; give --encoder with it")
+    architecture = None if options.encoder is None else Architecture(options.encoder, **given)
+    weights = read_weights(options.weights, data.num_classes, architecture)
+    names = json.loads(weights.metadata.get("classes", "null"))
+    if names is not None and tuple(names) != data.class_names:
+        raise UserError(
+            f"{options.weights}: weights for the classes {', '.join(names)}, "
+            f"but {data.path} has {', '.join(data.class_names)}"
+        )
+    if (tau := weights.metadata.get("tau", "0")) != "0" and not options.again:
+        raise UserError(f"{options.weights}: already adjusted with tau {tau}; give --again to adjust it further")
+    return weights
+
+
+def _counts(weights: "Weights", split: Split, data: Dataset, taus: Sequence[float]) -> "np.ndarray":
+    """(T, N, 3, K) counts of a split, see `evaluate`. In float32, in which the folded weights give the same classes."""
+    import torch
+
+    from tce_core.adjust import class_shares, offsets
+    from tce_core.devices import default_device
+    from tce_core.evaluation import evaluate
+
+    device = default_device()
+    model = weights.model.to(device).to(memory_format=torch.channels_last)
+    moved = torch.from_numpy(offsets(class_shares(data.train.pixel_counts), taus))
+    return evaluate(model, split, device, offsets=moved)[1].numpy()
+
+
+def _write(target: Path, weights: "Weights", data: Dataset, tau: float) -> Path:
+    """Fold the adjustment into the model and write its weights."""
+    from tce_core.adjust import class_shares, fold
+    from tce_core.checkpoint import export_weights
+
+    shares = class_shares(data.train.pixel_counts)
+    fold(weights.model, shares, tau)
+    made = {
+        "classes": json.dumps(data.class_names),
+        "tau": f"{tau:g}",
+        "class_shares": json.dumps(shares.tolist()),
+        "folded_into": "segmentation_head.0.bias",
+    }
+    if (earlier := weights.metadata.get("tau", "0")) != "0":
+        made[BEFORE] = json.dumps({"tau": earlier, "class_shares": weights.metadata.get("class_shares")})
+    export_weights(weights.model.cpu().state_dict(), target, {**weights.metadata, **made})
+    return target
+
+
+def _lines(result: AdjustResult, objectives: Objectives, tau: float, data: Dataset) -> list[str]:
+    """What is printed."""
+    width = max(map(len, data.class_names))
+    lines = [f"{'tau':>6}  {'mIoU':>6}  {'worst':>6}  {'worst class':<{width}}  {'worst quarter':>13}"]
+    for scores in result.curve:
+        report, mark = scores.report, "  <- recommended" if scores.tau == result.recommended else ""
+        worst = f"{report.worst_iou:6.4f}  {data.class_names[report.worst_class]:<{max(width, 11)}}"
+        lines.append(f"{scores.tau:6.3f}  {report.miou:6.4f}  {worst}  {report.sorted_bottom:13.4f}{mark}")
+    floors = ", ".join(map(repr, objectives.all_floors))
+    lines += ["", f"Recommended: tau {result.recommended:g}, the best {objectives.lead.title} that keeps {floors}."]
+
+    def both(scores: Scored) -> str:
+        return ", ".join(f"{measure.title} {measure.value(scores):.4f}" for measure in objectives.pair)
+
+    if (fit := result.held_out) is not None:
+        lines.append(
+            f"Chosen on one half of the val images, measured on the other (tau {fit.taus[0]:g} and {fit.taus[1]:g}): "
+        )
+        lines[-1] += f"{both(fit.adjusted)}; plain: {both(fit.plain)}."
+    if result.test:
+        adjusted = f"; tau {tau:g}: {both(result.test[-1])}" if tau else ""
+        lines.append(f"Test split, plain: {both(result.test[0])}{adjusted}.")
+    nothing = "tau is 0: the weights stay as they are, and nothing is written."
+    return [*lines, nothing if result.weights is None else f"Weights: {result.weights}"]
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

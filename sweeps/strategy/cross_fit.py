@@ -1,0 +1,66 @@
+"""Choose the strength of a logit adjustment, and measure the choice on images that did not make it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeps.storage.objectives import Objectives
+from sweeps.strategy.floors import standings
+from sweeps.strategy.points import best_scores
+from tce_core.fine_grained import fine_grained
+from tce_core.iou import iou_from_counts
+from tce_core.results import Scores
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """What a choice of tau is worth."""
+
+    taus: tuple[float, float]
+    """The tau that each half of the images chooses."""
+    plain: Scores
+    """The plain model on all images."""
+    adjusted: Scores
+    """Each half of the images with the tau that the other half chose, counted together. Its `tau` is NaN."""
+
+
+def choose_tau(curve: Sequence[Scores], objectives: Objectives) -> int:
+    """Return the index that `best_scores` chooses, with floors relative to the plain model, `curve[0]`."""
+    return best_scores(objectives, curve, [standings(objectives, scores, curve[0]) for scores in curve])
+
+
+def cross_fit(taus: Sequence[float], counts: Counts, objectives: Objectives, seed: int = 0) -> CrossFit | None:
+    """Choose on one half of the images, measure on the other, and the other way round.
+
+    The measure of a choice on the images that made it is too good: it is the best of T noisy numbers.
+
+    Args:
+        taus: T strengths; the first is 0.
+        counts: (T, N, 3, K) int64, (tp, fp, fn) of each image in pixels, see `evaluate`.
+        objectives: the leading measure and the floors.
+        seed: seed of the split into halves.
+
+    Returns:
+        None if fewer than two images have a valid pixel.
+    """
+    counts = counts[:, counts[0].any(axis=(1, 2))]
+    images = counts.shape[1]
+    if images < 2:
+        return None
+    order = np.random.default_rng(seed).permutation(images)
+    halves = order[: images // 2], order[images // 2 :]
+    one, other = (
+        choose_tau([_scores(tau, part[half]) for tau, part in zip(taus, counts, strict=True)], objectives)
+        for half in halves
+    )
+    held_out = np.concatenate([counts[other, halves[0]], counts[one, halves[1]]])
+    return CrossFit((taus[one], taus[other]), _scores(0.0, counts[0]), _scores(np.nan, held_out))
+
+
+def _scores(tau: float, counts: Counts) -> Scores:
+    """The scores on some images (N, 3, K), without intervals."""
+    return Scores(tau, tuple(iou_from_counts(counts.sum(axis=0)).tolist()), fine_grained(counts))

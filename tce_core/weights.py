@@ -1,0 +1,144 @@
+"""Read a trained model from a file or folder: our weights and checkpoints, smp's `save_pretrained`, a state dict.
+
+No code in a file is executed.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from tce_core.config import parse_config
+from tce_core.errors import UserError
+from tce_core.model import build_model, check_encoder
+
+HEAD = "segmentation_head.0.weight"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a state dict does not say about its DeepLabv3+. The defaults are those of smp."""
+
+    encoder: str
+    output_stride: int = 16
+    atrous_rates: tuple[int, int, int] = (12, 24, 36)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model with its weights."""
+
+    model: nn.Module
+    """In evaluation mode, on the CPU."""
+    metadata: Mapping[str, str]
+    """What the file says of itself. It is enough to read the weights again when it is stored beside them."""
+
+
+def read_weights(path: Path, num_classes: int, architecture: Architecture | None = None) -> Weights:
+    """Read a DeepLabv3+ and its weights.
+
+    Args:
+        path: a safetensors file or a checkpoint of this program, a folder of smp's `save_pretrained`, or a state dict
+            as a safetensors file or a file of `torch.save`, also under the key `state_dict` or `model`.
+        num_classes: K.
+        architecture: needed for a state dict, refused for the others, which hold their own.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, has another number of classes or another architecture, or
+            `architecture` is missing or not needed.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    state, metadata = _read(path)
+    if HEAD not in state:
+        raise UserError(f"{path}: not the weights of a DeepLabv3+ of smp: {HEAD} is missing")
+    if len(state[HEAD]) != num_classes:
+        raise UserError(f"{path}: weights for {len(state[HEAD])} classes, but the data set has {num_classes}")
+    described = next((key for key in ("config", "architecture") if key in metadata), None)
+    if described is None:
+        if architecture is None:
+            raise UserError(f"{path}: it does not say which model it is for; give --encoder")
+        arguments = {
+            "encoder_name": architecture.encoder,
+            "encoder_output_stride": architecture.output_stride,
+            "decoder_atrous_rates": architecture.atrous_rates,
+            "decoder_channels": state[HEAD].shape[1],
+        }
+        metadata = {**metadata, "architecture": json.dumps(arguments)}
+    elif architecture is not None:
+        raise UserError(f"{path}: it says itself which model it is for; leave {', '.join(_flags(architecture))} out")
+    model = _build(path, metadata, num_classes)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        lines = str(error).strip().splitlines()
+        raise UserError(f"{path}: the weights do not fit the model: {lines[min(1, len(lines) - 1)].strip()}") from None
+    return Weights(model.eval(), metadata)
+
+
+def _flags(architecture: Architecture) -> list[str]:
+    return [f"--{name.replace('_', '-')}" for name in asdict(architecture)]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a state dict and what is stored beside it."""
+    try:
+        if path.is_dir():
+            return _read_folder(path)
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        nested = next((key for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
+        state = {key.removeprefix("module."): value for key, value in (content[nested] if nested else content).items()}
+        config = content.get("config")
+        return state, {"config": config} if isinstance(config, str) else {}
+    except UserError:
+        raise
+    except Exception as error:  # unpickling, zip, JSON and I/O errors have no narrower common base class
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not weights that can be read safely: {reason}") from None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safetensors.safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    return safetensors.torch.load_file(path), metadata
+
+
+def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    missing = [name for name in ("config.json", "model.safetensors") if not (path / name).is_file()]
+    if missing:
+        raise UserError(f"{path}: {' and '.join(missing)} missing; a folder must be one of smp's save_pretrained")
+    arguments: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    name = arguments.pop("_model_class", None)
+    if name != "DeepLabV3Plus":
+        raise UserError(f"{path}: a model of the class {name}; only DeepLabV3Plus can be read")
+    if arguments.get("activation") or arguments.get("aux_params"):
+        raise UserError(f"{path}: the model has an activation or a second output; only plain logits can be adjusted")
+    if (channels := arguments.get("in_channels", 3)) != 3:
+        raise UserError(f"{path}: the model has {channels} input channels; only RGB images can be read")
+    arguments.pop("classes", None)
+    state, metadata = _read_safetensors(path / "model.safetensors")
+    return state, {**metadata, "architecture": json.dumps(arguments)}
+
+
+def _build(path: Path, metadata: Mapping[str, str], num_classes: int) -> nn.Module:
+    """Build the model that the metadata describes, with random weights."""
+    if "config" in metadata:
+        values = {**json.loads(metadata["config"]), "encoder_weights": None}  # its file may be on another machine
+        return build_model(parse_config(values, str(path)), num_classes)
+    arguments = json.loads(metadata["architecture"])
+    check_encoder(arguments.setdefault("encoder_name", "resnet34"))
+    try:
+        model: nn.Module = smp.DeepLabV3Plus(**{**arguments, "encoder_weights": None, "classes": num_classes})
+    except (KeyError, ValueError, TypeError, RuntimeError, AssertionError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: its model cannot be built: {reason}") from None
+    return model
