@@ -127,14 +127,14 @@ def _padded(
 
 def _resize(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize (H, W, 3) uint8 bilinearly and with antialiasing to (h, w, 3)."""
-    crop_bchw = torch.from_numpy(np.ascontiguousarray(crop))[None].permute(0, 3, 1, 2)
+    crop_bchw = torch.from_numpy(np.require(crop, requirements=["C", "W"]))[None].permute(0, 3, 1, 2)
     resized: np.ndarray = F.interpolate(crop_bchw, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)[0].numpy()
     return resized
 
 
 def _mirrored(pixels: np.ndarray) -> np.ndarray:
     """Return (h, w, ...) mirrored left to right: `pixels[:, ::-1]`, which torch copies eight times as fast."""
-    mirrored: np.ndarray = torch.from_numpy(np.ascontiguousarray(pixels)).flip(1).numpy()
+    mirrored: np.ndarray = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).flip(1).numpy()
     return mirrored
 
 
