@@ -36,7 +36,7 @@ from tce_core.training import NonFiniteLossError, Run, default_device
 
 SEEDS = (1, 2, 3)
 """Fresh seeds; seed 0 chooses the settings."""
-PHOTOGRAPHS = {"encoder": "mobilenet_v2", "crop": (128, 160), "epochs": 14, "lr": 0.01}
+PHOTOGRAPHS = {"encoder": "mobilenet_v2", "crop": (128, 160), "epochs": 14, "lr": 0.01, "precision": "fp32"}
 
 Settings = dict[str, Any]
 Row = dict[str, Any]

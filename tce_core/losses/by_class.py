@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from tce_core.argmax import most_likely
 from tce_core.distributed import global_mean, global_sum
 from tce_core.pixel_losses import class_losses, sums_by_class
 from tce_core.tilt import tilted_mean
@@ -63,6 +64,6 @@ class RecallCrossEntropy:
 
     def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
         sums, counts = class_losses(logits, labels)
-        missed = sums_by_class((logits.detach().argmax(1) != labels).int(), labels, logits.shape[1])
+        missed = sums_by_class((most_likely(logits.detach()) != labels).int(), labels, logits.shape[1])
         miss_rate = global_mean(missed.sum(0), counts.sum(0))  # (K,): 1 - recall
         return global_mean((miss_rate * sums.sum(0)).sum(), counts.sum())
