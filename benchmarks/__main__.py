@@ -2,7 +2,7 @@
 
     python -m benchmarks [PART …]
 
-All parts together take about 20 minutes on two cores. Leave the machine idle meanwhile. Without a GPU the part `gpu`
+All parts together take about 15 minutes on two cores. Leave the machine idle meanwhile. Without a GPU the part `gpu`
 says so. The comparison of search methods takes hours and has its own page: `docs/search.md`.
 """
 

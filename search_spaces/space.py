@@ -97,7 +97,7 @@ def _with_losses(space: Space, source: str) -> dict[str, Range | Choices]:
     """Search each setting that only some losses have, such as gamma, only where it changes the loss.
 
     This adds conditions to a dimension that states no condition on the loss. A dimension that depends on another
-    searched setting of its loss is moved to the end, after that setting.
+    searched setting of its loss is moved behind that setting, and so are the dimensions that depend on it.
 
     Raises:
         UserError: the setting changes no loss of the space, so searching it would change nothing; or the condition
@@ -106,7 +106,7 @@ def _with_losses(space: Space, source: str) -> dict[str, Range | Choices]:
     losses = [str(loss) for loss in _values(space, "loss")]
     idle = {name: _idle(space, name, losses) for name in space.space}
     derived: dict[str, Range | Choices] = {}
-    for name in sorted(space.space, key=lambda name: any(key in space.space for key in idle[name])):
+    for name in _ordered(space, idle):
         dimension, takers = space.space[name], losses_with(name)
         if takers and "loss" not in dimension.when:
             having = [loss for loss in losses if loss in takers]
@@ -129,6 +129,19 @@ def _with_losses(space: Space, source: str) -> dict[str, Range | Choices]:
             dimension = dimension.model_copy(update={"unless": {**dimension.unless, **unless}})
         derived[name] = dimension
     return derived
+
+
+def _ordered(space: Space, idle: Mapping[str, Mapping[str, list[Scalar]]]) -> list[str]:
+    """Return the dimensions, each after those that decide whether it changes anything; otherwise as they are."""
+    names = list(space.space)
+    needs = {
+        name: {*idle[name], *(key for key in space.space[name].when if key in names[:i])}
+        for i, name in enumerate(names)
+    }
+    ordered: list[str] = []
+    while left := [name for name in names if name not in ordered]:
+        ordered.append(next((name for name in left if not needs[name] & set(left)), left[0]))
+    return ordered
 
 
 def _values(space: Space, name: str) -> list[Scalar]:

@@ -19,7 +19,7 @@ from sweeps.cli import DONE, Parser, add_floor, fraction, objective, positive, r
 from sweeps.storage.measures import Scored, objectives_text
 from sweeps.storage.objectives import Objectives
 from sweeps.strategy.cross_fit import CrossFit, choose_tau, cross_fit
-from sweeps.strategy.floors import check_classes, parse_floors
+from sweeps.strategy.floors import check_classes, keeps, nearest_misses, parse_floors, standings
 from sweeps.strategy.options import Objective, Options, Positive
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset, Split
@@ -65,10 +65,10 @@ class AdjustResult:
 
     curve: tuple[Scores, ...]
     """The scores of each strength on the val split."""
-    recommended: float
-    """The tau that the rule chooses on the whole val split."""
+    recommended: float | None
+    """The tau that the rule chooses on the whole val split; None if none keeps the floors."""
     held_out: CrossFit | None
-    """What the rule is worth on images that did not choose; None with one image."""
+    """What the rule is worth on images that did not choose; None with one image, or without a recommendation."""
     test: tuple[Scores, ...]
     """On the test split, the scores of the plain model and of the tau that is written; empty without a test split."""
     weights: Path | None
@@ -138,8 +138,12 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
     taus = tuple(sorted({*GRID, *([] if options.tau is None else [options.tau])}))
     counts = _counts(weights, data.val, data, taus)
     curve = measured_curve(taus, counts)
-    recommended, held_out = taus[choose_tau(curve, objectives)], cross_fit(taus, counts, objectives)
+    found = [(f"tau {scores.tau:g}", standings(objectives, scores, curve[0])) for scores in curve]
+    recommended = taus[choose_tau(curve, objectives)] if any(keeps(one) for _, one in found) else None
     tau = recommended if options.tau is None else options.tau
+    if tau is None:
+        raise UserError(f"{source}: {nearest_misses(found, 'strength')}")
+    held_out = None if recommended is None else cross_fit(taus, counts, objectives)
     pair = (0.0, tau) if tau else (0.0,)
     test = () if data.test is None else measured_curve(pair, _counts(weights, data.test, data, pair))
     written = _write(target, weights, data, tau) if tau else None
@@ -210,7 +214,10 @@ def _lines(result: AdjustResult, objectives: Objectives, tau: float, data: Datas
         worst = f"{report.worst_iou:6.4f}  {data.class_names[report.worst_class]:<{max(width, 11)}}"
         lines.append(f"{scores.tau:6.3f}  {report.miou:6.4f}  {worst}  {report.sorted_bottom:13.4f}{mark}")
     floors = ", ".join(map(repr, objectives.all_floors))
-    lines += ["", f"Recommended: tau {result.recommended:g}, the best {objectives.lead.title} that keeps {floors}."]
+    if result.recommended is None:
+        lines += ["", f"No strength keeps {floors}."]
+    else:
+        lines += ["", f"Recommended: tau {result.recommended:g}, the best {objectives.lead.title} that keeps {floors}."]
 
     def both(scores: Scored) -> str:
         return ", ".join(f"{measure.title} {measure.value(scores):.4f}" for measure in objectives.pair)

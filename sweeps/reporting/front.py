@@ -89,7 +89,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
             "number": trial.number,
             "label": trial.label,
             **measures(scores),  # far left, because MLflow shows five columns at a time
-            "tau": point.tau,
+            "logit_adjustment": point.tau,  # `tau` is a setting of the loss `logit_adjusted`
             "worst_class": class_names[scores.report.worst_class],
             "on_front": point in front,
             "recommended": point == chosen,

@@ -168,7 +168,9 @@ class SweepView:
         if self.choice is not None:
             best = {f"best_{name}": value for name, value in measures(self.choice.scores).items()}
             best |= {"best_trial": float(self.choice.trial.number), "best_tau": self.choice.point.tau}
-            steps.append(Step(len(trials), time, best))
+            # A sweep that is extended by other floors can recommend another trial without a new one.
+            changed = self.plan.floors != self.record.begun_plan.floors
+            steps.append(Step(len(trials) + changed, time, best))
         return steps
 
     def _note(self) -> str:

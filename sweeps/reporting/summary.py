@@ -90,7 +90,8 @@ def comparison(point: Point, other: Point, outcome: Outcome) -> str:
     )
     scores = [(one.last.at(point.tau), two.last.at(other.tau)) for one, two in pairs]
     lead, guard = outcome.objectives.lead, outcome.objectives.guard
-    allowed = "" if other.tau else f" (allowed: {-outcome.objectives.allowance:+.3f})"
+    by_allowance = not other.tau and outcome.objectives.all_floors != outcome.objectives.floors
+    allowed = f" (allowed: {-outcome.objectives.allowance:+.3f})" if by_allowance else ""
     gains = [sum(m.value(one) - m.value(two) for one, two in scores) / len(scores) for m in (lead, guard)]
     gain = f"{lead.title} {gains[0]:+.3f}, {guard.title} {gains[1]:+.3f}"
     return f"Compared with {other.label} ({basis}): {gain}{allowed}."

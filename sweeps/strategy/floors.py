@@ -160,13 +160,14 @@ def keeps(found: Iterable[Standing]) -> bool:
     return all(one.shortfall <= 0 for one in found)
 
 
-def nearest_misses(candidates: Sequence[tuple[str, Sequence[Standing]]]) -> str:
+def nearest_misses(candidates: Sequence[tuple[str, Sequence[Standing]]], what: str = "trial") -> str:
     """Say in one line that no candidate keeps the floors, and which come nearest.
 
     The nearest one misses a floor by least: the largest shortfall counts, then the sum of all.
 
     Args:
         candidates: a label such as "trial 12 (tau 0.25)" and the standings of each candidate.
+        what: what a candidate is.
     """
 
     def distance(candidate: tuple[str, Sequence[Standing]]) -> tuple[float, float]:
@@ -174,7 +175,7 @@ def nearest_misses(candidates: Sequence[tuple[str, Sequence[Standing]]]) -> str:
         return max(missed, default=0.0), sum(missed)
 
     nearest = sorted(candidates, key=distance)[:SHOWN]
-    return f"no trial keeps the floors; nearest: {'; '.join(f'{label}: {missed(found)}' for label, found in nearest)}"
+    return f"no {what} keeps the floors; nearest: {'; '.join(f'{label}: {missed(found)}' for label, found in nearest)}"
 
 
 def missed(found: Iterable[Standing]) -> str:
