@@ -295,3 +295,15 @@ def test_other_settings_keep_their_defaults():
     config = space.config({"lr": 0.15}, seed=4)
     assert (config.epochs, config.lr, config.seed) == (3, 0.15, 4)
     assert config == TrialConfig(epochs=3, lr=0.15, seed=4)
+
+
+def test_a_dimension_that_depends_on_a_moved_one_follows_it(write):
+    space = load_space(
+        write(
+            "trial: {loss: class_tilt}\nspace: {gamma: {choices: [0.1, 0.2]}, "
+            "momentum: {choices: [0.8, 0.9], when: {gamma: 0.1}}, over: {choices: [image, data]}}"
+        )
+    )
+    assert list(space.space) == ["over", "gamma", "momentum"]
+    momenta = {(point.get("gamma"), point.get("momentum")) for point in space.grid()}
+    assert momenta == {(None, None), (0.1, 0.8), (0.1, 0.9), (0.2, None)}

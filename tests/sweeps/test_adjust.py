@@ -290,3 +290,14 @@ def test_architecture_defaults_are_those_of_smp():
     defaults = inspect.signature(smp.DeepLabV3Plus.__init__).parameters
     assert Architecture("x").atrous_rates == defaults["decoder_atrous_rates"].default
     assert Architecture("x").output_stride == defaults["encoder_output_stride"].default
+
+
+def test_floors_that_no_strength_keeps_are_refused_unless_a_tau_is_given(at, capsys):
+    said = refused(capsys, "run.safetensors", "--dataset", "data", "--floor", "miou=0.99")
+    assert re.search(r"no strength keeps the floors; nearest: tau [\d.]+: miou 0\.\d+ of 0\.99", said)
+    assert not (at / "run.adjusted.safetensors").exists()
+    given = ["--floor", "miou=0.99", "--tau", "0.5", "--out", "forced.safetensors"]
+    assert main(["adjust", "run.safetensors", "--dataset", "data", *given]) == 0
+    printed = capsys.readouterr().out
+    assert "No strength keeps miou=0.99." in printed
+    assert "recommended" not in printed.lower()

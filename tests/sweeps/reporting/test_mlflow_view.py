@@ -13,6 +13,7 @@ from sweeps.reporting.mlflow_connection import connect
 from sweeps.reporting.mlflow_store import Mirror
 from sweeps.reporting.mlflow_view import SweepView, metric_keys
 from sweeps.reporting.tracking import EXPERIMENT, Tracking
+from sweeps.storage.objectives import Floor
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.pareto import hypervolume
@@ -259,3 +260,14 @@ def test_a_trial_without_any_class_iou_is_shown_and_does_not_hide_the_others(uri
     assert read.runs[0].marks == {("seconds", 1)}  # known to be written, so not written again
     assert read.runs[1].marks == {("seconds", epoch) for epoch in (1, 2, 3)}
     assert numbers(uri, "tags.pareto = 'true'") == [1]
+
+
+def test_other_floors_can_change_the_best_measures_without_a_new_trial(uri, storage):
+    sweep = Sweep(storage).run()
+    tracking = sweep.tracking(uri)
+    tracking.sync()
+    assert parent(uri).data.metrics["best_trial"] == 2
+    sweep.record.reopen(sweep.record.plan.extended(floors=(Floor("miou", 0.51, relative=False),)))
+    sweep.outcome = Outcome(sweep.record, sweep.record.plan.objectives)
+    sweep.tracking(uri).sync()
+    assert parent(uri).data.metrics["best_trial"] == 3

@@ -398,3 +398,11 @@ def test_a_command_begins_continues_or_reports_a_sweep(command, storage):
     Record.load(storage, "tiny-1").finish()
     assert command("--resume", "tiny-1") == (0, "reported", "tiny-1", 1)
     assert command("--name", "tiny-1") == (0, "reported", "tiny-1", 1)
+
+
+def test_a_relative_floor_needs_a_baseline(plan, tmp_path):
+    space = tmp_path / "alone.yaml"
+    space.write_text("space: {t: {low: 1, high: 2}}\ntrial: {loss: class_tilt}\n")
+    alone = "--space", str(space), "--floor"
+    assert "--floor miou=-0.01: relative to the first baseline" in refusal(plan, *alone, "miou=-0.01")
+    assert [floor.value for floor in plan(*alone, "miou=0.3").floors] == [0.3]
