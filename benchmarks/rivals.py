@@ -91,12 +91,15 @@ def main() -> None:
         context = multiprocessing.get_context("spawn")
         with context.Pool(options.jobs, _start, (path, base)) as pool:
             done = read(options.out)
+            if any(row["epochs"] != base["epochs"] for row in done):
+                parser.error(f"{options.out} holds trainings of another number of epochs; give another file")
             tuning = [(name, settings, 0) for name in options.only for settings in METHODS[name]]
             for row in pool.imap_unordered(train, missing(tuning, done)):
                 append(options.out, row)
             done = read(options.out)
             reference = reference_of(done)
-            fresh = [(n, chosen_settings(done, n, reference), seed) for seed in SEEDS for n in options.only]
+            chosen = {name: chosen_settings(done, name, reference) for name in options.only}
+            fresh = [(name, best, seed) for seed in SEEDS for name, best in chosen.items() if best is not None]
             for row in pool.imap_unordered(train, missing(fresh, done)):
                 append(options.out, row)
 

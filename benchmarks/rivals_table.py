@@ -48,12 +48,14 @@ def best(rows: Sequence[Any], quarter: Callable[[Any], float], miou: Callable[[A
 
 def reference_of(rows: Sequence[Row]) -> float:
     """The mIoU on `val` of the best plain cross-entropy of seed 0."""
-    return max(value(row, "mIoU", "val") for row in rows if _tuning(row, REFERENCE))
+    return max((value(row, "mIoU", "val") for row in rows if _tuning(row, REFERENCE)), default=-math.inf)
 
 
-def chosen_settings(rows: Sequence[Row], method: str, reference: float) -> dict[str, Any]:
-    """The settings of a method that its trainings with seed 0 choose."""
+def chosen_settings(rows: Sequence[Row], method: str, reference: float) -> dict[str, Any] | None:
+    """The settings of a method that its trainings with seed 0 choose; None if all of them diverged."""
     tried = [row for row in rows if _tuning(row, method)]
+    if not tried:
+        return None
     row = best(
         tried,
         quarter=lambda row: value(row, "quarter", "val"),

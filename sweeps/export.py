@@ -13,7 +13,7 @@ from sweeps.reporting.export_file import export_of, write_export
 from sweeps.storage.folder import DEFAULT_STORAGE, folder_of
 from sweeps.storage.measures import is_objective, objectives_text
 from sweeps.storage.record import Record
-from sweeps.strategy.floors import parse_floors
+from sweeps.strategy.floors import check_classes, parse_floors
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.points import Point
@@ -70,9 +70,12 @@ def export_sweep(
         raise UserError(f"objective '{objective}': it is one of {objectives_text()}")
     record = Record.load(where.storage, name)
     plan, asked = record.plan, record.plan.objectives
-    class_names = open_dataset(plan.dataset).class_names
+    data = open_dataset(plan.dataset)
+    class_names = data.class_names
     given = asked.floors if floors is None else parse_floors(floors, class_names)
-    outcome = Outcome(record, replace(asked, objective=objective or plan.objective, classes=class_names, floors=given))
+    wanted = replace(asked, objective=objective or plan.objective, classes=class_names, floors=given)
+    check_classes(wanted, data.val.pixel_counts.sum(axis=0))
+    outcome = Outcome(record, wanted)
     folder = folder_of(plan, where.runs)
     if whole_front and outcome.candidates():
         target = Path(out or folder.front)

@@ -54,7 +54,7 @@ class TrainResult:
     weights: Path
     """A safetensors file."""
     last: EpochResult
-    """The validation after the last epoch. The weights are those of `last.at(export.tau)`."""
+    """The validation after the last epoch. The weights are those of `last.at(export.logit_adjustment)`."""
     export: Export
     """The exported file that was trained."""
 
@@ -101,9 +101,9 @@ def train_export(options: TrainOptions) -> TrainResult:
     group = _group_settings(options, export, data, weights)
     _check_batch(config, group)
     share_cores = options.cpus_per_worker is None and export.workers.cpus_each is None
-    last = _train(config, export.tau, group, options.address, share_cores)
-    _save_weights(weights, Path(group.checkpoints), config, data, export.tau)
-    _print_comparison(export, last.at(export.tau), data)
+    last = _train(config, export.logit_adjustment, group, options.address, share_cores)
+    _save_weights(weights, Path(group.checkpoints), config, data, export.logit_adjustment)
+    _print_comparison(export, last.at(export.logit_adjustment), data)
     return TrainResult(weights, last, export)
 
 

@@ -48,9 +48,9 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
     trials = len(space.baselines) + plan.trials + plan.confirmation_runs
     grid = f"; a grid of {len(space.grid())} points" if plan.sampler == "grid" else ""
     halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} continue"
-    floors = f", floors {' '.join(map(str, plan.floors))}" if plan.floors else ""
+    floors = " ".join(map(repr, plan.objectives.all_floors))
     return {
-        "sweep": f"{plan.name}: {plan.objective} leads, mIoU allowance {plan.allowance:g}{floors}",
+        "sweep": f"{plan.name}: {plan.objective} leads, floors {floors}",
         "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
         "space": f"{space.size()} ({plan.sampler}{grid})",
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirmation_runs} "

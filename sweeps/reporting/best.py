@@ -7,7 +7,7 @@ from tce_core.errors import file_error
 
 
 def write_best(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFolder) -> None:
-    """Write the recommended configuration and the plots of the front, if there is one.
+    """Write the recommended configuration and the plots of the front, if there is one; else remove earlier ones.
 
     Raises:
         UserError: they cannot be written.
@@ -15,7 +15,8 @@ def write_best(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFold
     from sweeps.reporting.front import save_front  # it imports plotly and matplotlib
 
     choice = outcome.choose()
-    if choice is None:
+    if choice is None:  # a sweep that is extended by floors can lose its recommendation
+        folder.best.unlink(missing_ok=True)
         return
     write_export(folder.best, export_of(outcome, choice, class_names))
     try:

@@ -60,8 +60,8 @@ class Measured(_Section):
     label: str = ""
     epochs: int
     seed: int = 0
-    tau: float = 0.0
-    """Strength of the logit adjustment; 0: the plain model."""
+    logit_adjustment: float = 0.0
+    """Its strength; 0: the plain model."""
     worst_class: str
     miou: float
     worst_iou: float
@@ -69,6 +69,8 @@ class Measured(_Section):
     bottom25_iou: float | None = None
     intervals_95: dict[str, tuple[float, float]] = {}
     """Bootstrap intervals over the validation images, by measure."""
+    measures: dict[str, float] = {}
+    """Measures that the class IoUs do not show (`tce_core.fine_grained`)."""
     iou: dict[str, float | None]
     """By class; None for a class in neither truth nor prediction."""
 
@@ -81,8 +83,8 @@ class Export(_Section):
     dataset: DatasetSection
     workers: WorkersSection
     trial: TrialConfig
-    tau: float = 0.0
-    """Strength of the logit adjustment that the trained weights hold, folded into the last bias (`tce_core.adjust`)."""
+    logit_adjustment: float = 0.0
+    """Its strength tau. Trained weights hold it, folded into the last bias (`tce_core.adjust`)."""
     measured: Measured
     """The adjusted model."""
     measured_plain: Measured | None = None
@@ -98,7 +100,7 @@ class Export(_Section):
     baseline_adjusted_confirmed: tuple[Measured, ...] = ()
     """The adjusted baseline with these fresh seeds."""
 
-    @field_validator("tau")
+    @field_validator("logit_adjustment")
     @classmethod
     def _tau_is_evaluated(cls, tau: float) -> float:
         if tau not in TAUS:
@@ -129,7 +131,7 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
         dataset=DatasetSection(path=plan.dataset, fingerprint=plan.fingerprint, classes=tuple(class_names)),
         workers=WorkersSection(number=plan.workers, cpus_each=plan.cpus_per_worker, gpus_each=plan.gpus_per_worker),
         trial=parse_config(trial.config, f"sweep '{plan.name}', trial {trial.number}"),
-        tau=tau,
+        logit_adjustment=tau,
         measured=measured(trial, class_names, tau),
         measured_plain=measured(trial, class_names) if tau else None,
         baseline=None if baseline is None else measured(baseline, class_names),
@@ -149,10 +151,11 @@ def measured(trial: TrialRecord, class_names: Sequence[str], tau: float = 0.0) -
         label=trial.label,
         epochs=trial.epoch,
         seed=trial.config["seed"],
-        tau=tau,
+        logit_adjustment=tau,
         worst_class=class_names[report.worst_class],
         **{name: measure.value(scores) for name, measure in MEASURES.items()},
         intervals_95=dict(scores.intervals),
+        measures={name: value for name, value in scores.measures.items() if value == value},
         iou={name: None if iou != iou else iou for name, iou in zip(class_names, scores.iou, strict=True)},
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.reporting.plots import FrontPoint, front_figure, save_front_png
-from sweeps.storage.measures import MEASURES, Scored
+from sweeps.storage.measures import MEASURES, Measure, Scored
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.points import Point, points_of
@@ -88,7 +88,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
         row = {
             "number": trial.number,
             "label": trial.label,
-            **measures(scores),  # far left, because MLflow shows five columns at a time
+            **measures(scores, outcome.objectives.fairness),  # far left, because MLflow shows five columns at a time
             "logit_adjustment": point.tau,  # `tau` is a setting of the loss `logit_adjusted`
             "worst_class": class_names[scores.report.worst_class],
             "on_front": point in front,
@@ -102,9 +102,10 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
     return {"columns": columns, "data": data}
 
 
-def measures(scores: Scored) -> dict[str, float]:
-    """Return the values of all `MEASURES` by name, mIoU first."""
-    return {name: MEASURES[name].value(scores) for name in sorted(MEASURES, key=lambda name: name != "miou")}
+def measures(scores: Scored, fairness: Measure) -> dict[str, float]:
+    """Return the values of all `MEASURES` by name, mIoU first, then the fairness measure of the sweep."""
+    named = {"miou": MEASURES["miou"], fairness.name: fairness} | MEASURES
+    return {name: measure.value(scores) for name, measure in named.items()}
 
 
 def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:

@@ -166,7 +166,10 @@ class SweepView:
         if not steps:
             return []
         if self.choice is not None:
-            best = {f"best_{name}": value for name, value in measures(self.choice.scores).items()}
+            best = {
+                f"best_{name}": value
+                for name, value in measures(self.choice.scores, self.outcome.objectives.fairness).items()
+            }
             best |= {"best_trial": float(self.choice.trial.number), "best_tau": self.choice.point.tau}
             # A sweep that is extended by other floors can recommend another trial without a new one.
             changed = self.plan.floors != self.record.begun_plan.floors
@@ -178,7 +181,11 @@ class SweepView:
         assert self.choice is not None
         point, scores, baseline = self.choice.point, self.choice.scores, self.choice.baseline
         lines = [f"**Recommended:** trial {point.trial.number}, `{point.label}`", ""]
-        lines += [f"- {MEASURES[name].title} {_figure(scores, name)}" for name in measures(scores)]
+        fairness = self.outcome.objectives.fairness
+        titles = {name: measure.title for name, measure in (MEASURES | {fairness.name: fairness}).items()}
+        lines += [
+            f"- {titles[name]} {_figure(scores, name, value)}" for name, value in measures(scores, fairness).items()
+        ]
         lines += ["", spent(self.record)]
         if baseline is None or point == Point(baseline, 0.0):
             return "\n".join(lines)
@@ -204,7 +211,8 @@ def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]
     values |= {"train_loss": result.train_loss, "lr": result.lr}
     report = _report(result)
     if report is not None:
-        values |= measures(result) | {"worst_class": float(report.worst_class)}
+        values |= {name: measure.value(result) for name, measure in MEASURES.items()} | dict(result.measures)
+        values["worst_class"] = float(report.worst_class)
     for name, (low, high) in result.intervals.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
     values |= dict(zip(class_keys, result.iou, strict=True))
@@ -223,10 +231,10 @@ def _report(result: EpochResult) -> FairnessReport | None:
         return None
 
 
-def _figure(scores: Scores, name: str) -> str:
+def _figure(scores: Scores, name: str, value: float) -> str:
     interval = scores.intervals.get(name)
     ends = "" if interval is None else f" (95% interval {interval[0]:.3f} to {interval[1]:.3f})"
-    return f"{MEASURES[name].value(scores):.3f}{ends}"
+    return f"{value:.3f}{ends}"
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sweeps.storage.measures import Measure
+from sweeps.storage.objectives import Objectives
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.floors import SHOWN, beside_bound
@@ -16,16 +18,17 @@ from sweeps.strategy.points import Point
 def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
     """Print the front, the recommended model and the baseline with their fresh seeds, the verdict and the cost."""
     choice = outcome.choose()
-    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title)
+    lead = shown_lead(outcome.objectives)
+    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title, lead)
     for point in outcome.front():
         mark = "recommended" if choice is not None and point == choice.point else ""
-        _add(table, point.trial, point.tau, class_names, mark)
+        _add(table, point.trial, point.tau, class_names, mark, lead)
     console.print(table)
     if choice is not None:
-        table = _table("Recommended configuration and baseline")
+        table = _table("Recommended configuration and baseline", lead)
         for point, role in [(choice.point, "recommended"), *_baselines(choice)]:
             for run in [point.trial, *outcome.repetitions(point.trial)]:
-                _add(table, run, point.tau, class_names, f"{role}, seed {run.config['seed']}")
+                _add(table, run, point.tau, class_names, f"{role}, seed {run.config['seed']}", lead)
         console.print(table)
         console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
     console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
@@ -65,12 +68,14 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
     If adjusted logits suit the baseline, it is also compared with that: the adjustment costs no training.
     """
     if choice.baseline is None:
-        return "There is no baseline to compare with."
-    if choice.is_baseline and not choice.point.tau:
-        return "No searched configuration beats the baseline within the allowance, so the baseline is recommended."
-    sentences = [comparison(choice.point, point, outcome) for point, _ in _baselines(choice)]
-    if choice.is_baseline:
-        sentences.insert(0, "No searched configuration beats the baseline with adjusted logits, so it is recommended.")
+        lost = ", ".join(str(floor) for floor in outcome.objectives.floors if floor.relative)
+        return "There is no baseline to compare with." + (f" The floors {lost} were not applied." if lost else "")
+    floors = "keeps the floors" if outcome.objectives.floors else "stays within the allowance"
+    adjusted = " with adjusted logits" if choice.point.tau else ""
+    unbeaten = f"No searched configuration beats the baseline{adjusted} and {floors}, so it is recommended."
+    others = [point for point, _ in _baselines(choice) if choice.point.tau or not choice.is_baseline]
+    sentences = [unbeaten] if choice.is_baseline else []
+    sentences += [comparison(choice.point, other, outcome) for other in others]
     if outcome.objectives.floors:
         sentences.append(kept_floors(choice))
     return " ".join(sentences)
@@ -105,11 +110,16 @@ def kept_floors(choice: Choice) -> str:
     return f"It keeps its floors: {shown}{more}."
 
 
-def _table(title: str) -> Table:
+def shown_lead(objectives: Objectives) -> Measure | None:
+    """The fairness measure if it needs a column of its own."""
+    return None if objectives.fairness.name in ("worst_iou", "std_iou") else objectives.fairness
+
+
+def _table(title: str, lead: Measure | None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right")
     table.add_column("configuration", overflow="fold")
-    for name in ("\N{GREEK SMALL LETTER TAU}", "mIoU", "worst IoU"):
+    for name in ("\N{GREEK SMALL LETTER TAU}", "mIoU", *([] if lead is None else [lead.label]), "worst IoU"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("worst class", no_wrap=True)
     table.add_column("std", justify="right", no_wrap=True)
@@ -118,9 +128,13 @@ def _table(title: str) -> Table:
     return table
 
 
-def _add(table: Table, trial: TrialRecord, tau: float, class_names: Sequence[str], note: str) -> None:
-    report = trial.last.at(tau).report
+def _add(
+    table: Table, trial: TrialRecord, tau: float, class_names: Sequence[str], note: str, lead: Measure | None
+) -> None:
+    scores = trial.last.at(tau)
+    report = scores.report
     worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
     label = escape(trial.label.split(" seed=")[0])
-    figures = f"{tau:g}", f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}", str(trial.epoch)
+    leading = [] if lead is None else [f"{lead.value(scores):.3f}"]
+    figures = f"{tau:g}", f"{report.miou:.3f}", *leading, *worst, f"{report.std_iou:.3f}", str(trial.epoch)
     table.add_row(str(trial.number), label, *figures, note)

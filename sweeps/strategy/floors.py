@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sweeps.storage.measures import CLASS, NAMED, ClassIoU, Measure, Scored, class_measure, measure_named, nearest_names
 from sweeps.storage.objectives import OTHERS, Floor, Objectives
+from sweeps.storage.plan import Plan
 from tce_core.errors import UserError
 
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
@@ -98,6 +99,16 @@ def check_classes(objectives: Objectives, pixels: Sequence[int] | npt.NDArray[np
     for flag, measure in named.items():
         if isinstance(measure, ClassIoU) and pixels[measure.index] == 0:
             raise UserError(f"{flag}: no image of the val split shows '{measure.label}'; choose another class")
+
+
+def check_reference(plan: Plan) -> None:
+    """Raise UserError if a floor is relative to a baseline that the space does not have."""
+    relative = [floor for floor in plan.floors if floor.relative]
+    if relative and not plan.space.get("baselines"):
+        raise UserError(
+            f"--floor {relative[0]}: relative to the first baseline, but {plan.space_file} has none; give a value "
+            "without a sign, or a baseline"
+        )
 
 
 def standings(

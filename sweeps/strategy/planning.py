@@ -15,7 +15,7 @@ from sweeps.storage.folder import SweepFolder
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
 from sweeps.strategy.budget import Budget
-from sweeps.strategy.floors import check_classes, parse_floors
+from sweeps.strategy.floors import check_classes, check_reference, parse_floors
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.proposals import enqueued
@@ -85,19 +85,9 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         raise UserError(
             f"--miou-allowance and --floor {plan.objectives.guard.name} set the same floor; give one of them"
         )
-    _check_floors(plan)
+    check_reference(plan)
     _check_max_epochs(plan, space)
     return plan
-
-
-def _check_floors(plan: Plan) -> None:
-    """Raise UserError if a floor is relative to a baseline that the space does not have."""
-    relative = [floor for floor in plan.floors if floor.relative]
-    if relative and not plan.space.get("baselines"):
-        raise UserError(
-            f"--floor {relative[0]}: relative to the first baseline, but {plan.space_file} has none; give a value "
-            "without a sign, or a baseline"
-        )
 
 
 def extended_plan(record: Record, options: ResumeOptions) -> Plan:
@@ -116,7 +106,7 @@ def extended_plan(record: Record, options: ResumeOptions) -> Plan:
     if "floors" in changes:
         changes["floors"] = parse_floors(changes["floors"], plan.classes)
     extended = plan.extended(**changes)
-    _check_floors(extended)
+    check_reference(extended)
     _check_max_epochs(extended, space)
     if options.retry_failed:
         needed = sum(int(trial.config["epochs"]) for trial in record.failures())

@@ -85,6 +85,16 @@ def configured_loss(config: TrialConfig, pixel_counts: Tensor) -> Loss:
     if entry.class_shares:
         settings["class_shares"] = tuple(class_shares(pixel_counts).tolist())
     loss = build_loss(config.loss, **settings)
-    if config.tilt_warmup and "t" in settings and not isinstance(loss, Tilted):
-        raise UserError(f"loss '{config.loss}' needs an attribute t, which tilt_warmup sets before each step")
+    if config.tilt_warmup and "t" in settings and not _takes_t(loss, config.t):
+        raise UserError(f"loss '{config.loss}' needs an attribute t that tilt_warmup can set; it must not be frozen")
     return loss
+
+
+def _takes_t(loss: Loss, t: float) -> bool:
+    if not isinstance(loss, Tilted):
+        return False
+    try:
+        loss.t = t
+    except AttributeError:  # a frozen dataclass
+        return False
+    return True

@@ -62,5 +62,5 @@ def test_a_configuration_gives_its_settings_and_the_class_frequencies():
 def test_a_tilt_that_cannot_change_is_not_warmed_up(monkeypatch):
     monkeypatch.setitem(LOSSES, "own", LossEntry(lambda t: lambda logits, labels: t * logits.sum(), ("t",)))
     assert configured_loss(TrialConfig(loss="own"), COUNTS)
-    with pytest.raises(UserError, match="loss 'own' needs an attribute t, which tilt_warmup sets"):
+    with pytest.raises(UserError, match="loss 'own' needs an attribute t that tilt_warmup can set"):
         configured_loss(TrialConfig(loss="own", tilt_warmup=0.5), COUNTS)
