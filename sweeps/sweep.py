@@ -28,6 +28,7 @@ from sweeps.storage.lock import sweep_lock
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.floors import check_classes
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.planning import check_name, extend, extended_plan, is_extended, latest, plan_of, resolve_name
@@ -128,6 +129,7 @@ def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, Swee
     else:
         record = Record.load(options.storage, options.name or latest(options.storage))
         plan, data = extended_plan(record, options), _unchanged_data(record.plan)
+        check_classes(plan.objectives, data.val.pixel_counts.sum(axis=0))
     folder = SweepFolder(plan.name, options.runs) if record is None else folder_of(plan, options.runs)
     return plan, data, folder, record is not None
 
