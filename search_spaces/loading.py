@@ -19,7 +19,7 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
     Args:
         path: a YAML file, or the name of one in `search_spaces/` with or without `.yaml`.
         overrides: such as `trial.encoder=resnet50` or `space.t.high=3`; the values are YAML. `space.t=null`, here or
-            in a file that extends another, removes a dimension.
+            in a file that extends another, removes a dimension; so does `baselines.mcce=null` a baseline.
 
     Raises:
         UserError: a file is missing or wrong, or an override is; the message names the file, the key and what is
@@ -29,8 +29,9 @@ def load_space(path: str | Path, overrides: Sequence[str] = ()) -> Space:
     raw = _read_merged(file)
     for override in overrides:
         _apply_override(raw, override)
-    if isinstance(raw.get("space"), dict):  # null removes a dimension of the file that is extended
-        raw["space"] = {name: dimension for name, dimension in raw["space"].items() if dimension is not None}
+    for section in ("space", "baselines"):
+        if isinstance(raw.get(section), dict):  # null removes an entry of the file that is extended
+            raw[section] = {name: entry for name, entry in raw[section].items() if entry is not None}
     return parse_space(raw, str(file))
 
 

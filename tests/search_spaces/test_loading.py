@@ -109,7 +109,12 @@ def test_overrides_reach_every_section():
     assert (space.space["t"].low, space.space["t"].high) == (0.1, 3)
     assert space.space["momentum"] == Range(low=0.5, high=0.9)
     assert space.search.trials == 5
-    assert list(space.baselines) == ["mcce", "focal", "class-uniform", "dice"]
+    assert list(space.baselines) == ["mcce", "weighted_ce", "ce_dice", "class-uniform", "dice"]
+
+
+def test_null_removes_a_baseline_of_the_file_that_is_extended():
+    assert list(load_space("cityscapes_paper").baselines) == ["mcce", "class-uniform", "focal"]
+    assert list(load_space("tce", ["baselines.ce_dice=null"]).baselines) == ["mcce", "weighted_ce", "class-uniform"]
 
 
 def test_an_override_in_scientific_notation_is_a_number():

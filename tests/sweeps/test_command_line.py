@@ -147,7 +147,7 @@ def one_line(stderr):
         (["--keep", "1.1"], "'1.1' is not a fraction between 0 and 1"),
         (["--patience", "0"], "'0' is not a whole number above 0"),
         (["--max-epochs", "0"], "'0' is not a whole number above 0"),
-        (["--max-epochs", "95"], "one searched configuration of 12 epochs need 96"),
+        (["--max-epochs", "107"], "one searched configuration of 12 epochs need 108"),
         (["--max-hours", "0"], "'0' is not a number above 0"),
         (["--max-hours", "-1"], "'-1' is not a number of 0 or more"),
         (["--max-hours", "inf"], "'inf' is not a number of 0 or more"),

@@ -141,11 +141,11 @@ def test_rungs_are_given_or_follow_from_the_epochs(plan, arguments, wanted):
         (["--set", "search.keep=0"], "search.keep = 0"),
         (["--set", "search.keep=1.5"], "search.keep = 1.5"),
         (
-            ["--max-epochs", "95"],
-            "--max-epochs 95: 3 baselines, 4 confirmation runs and one searched configuration of 12 epochs need 96",
+            ["--max-epochs", "107"],
+            "--max-epochs 107: 4 baselines, 4 confirmation runs and one searched configuration of 12 epochs need 108",
         ),
-        (["--max-epochs", "63", "--epochs", "8"], "need 64"),
-        (["--max-epochs", "47", "--confirm", "0"], "3 baselines, 0 confirmation runs and one searched"),
+        (["--max-epochs", "71", "--epochs", "8"], "need 72"),
+        (["--max-epochs", "59", "--confirm", "0"], "4 baselines, 0 confirmation runs and one searched"),
     ],
 )
 def test_rungs_shares_and_limits_that_are_impossible_are_refused(plan, arguments, named):
@@ -153,7 +153,7 @@ def test_rungs_shares_and_limits_that_are_impossible_are_refused(plan, arguments
 
 
 def test_the_smallest_possible_limit_of_epochs_is_accepted(plan, tmp_path):
-    assert plan("--max-epochs", "96").max_epochs == 96
+    assert plan("--max-epochs", "108").max_epochs == 96
     (tmp_path / "own.yaml").write_text("trial: {loss: class_tilt}\nspace: {t: {low: 1, high: 2}}")
     own = "--space", str(tmp_path / "own.yaml"), "--epochs", "3", "--confirm", "0"
     assert plan(*own, "--max-epochs", "3").max_epochs == 3
