@@ -153,7 +153,7 @@ def test_rungs_shares_and_limits_that_are_impossible_are_refused(plan, arguments
 
 
 def test_the_smallest_possible_limit_of_epochs_is_accepted(plan, tmp_path):
-    assert plan("--max-epochs", "108").max_epochs == 96
+    assert plan("--max-epochs", "108").max_epochs == 108
     (tmp_path / "own.yaml").write_text("trial: {loss: class_tilt}\nspace: {t: {low: 1, high: 2}}")
     own = "--space", str(tmp_path / "own.yaml"), "--epochs", "3", "--confirm", "0"
     assert plan(*own, "--max-epochs", "3").max_epochs == 3
