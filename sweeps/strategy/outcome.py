@@ -61,8 +61,8 @@ class Outcome:
         """Return the non-dominated points of the candidates, in order of rising mIoU."""
         growth = self._grown()
         on_front = sorted(
-            (growth.values[place], growth.points[place].trial.number, growth.points[place].tau)
-            for place in growth.front.places
+            (self.objectives.values(point.scores), point.trial.number, point.tau)
+            for point in (growth.distinct[place] for place in growth.front.places)
         )
         return [Point(self.record[number], tau) for _, number, tau in on_front]
 
@@ -168,20 +168,26 @@ class Growth:
         """The points of all trials."""
         self.values: list[tuple[float, float]] = []
         """The objectives of each of `points`."""
+        self.distinct: list[Point] = []
+        """The points that the front has been given, see `add`."""
         self.last = 0
         """Epochs that the sweep had spent when the front last grew."""
 
     def add(self, trial: TrialRecord) -> None:
-        """Take in the next candidate. A strength that changes no objective adds no point."""
+        """Take in the next candidate.
+
+        A strength that changes no objective is not on the front. It stays a point: a floor can tell it from the others.
+        """
         known: set[tuple[float, float]] = set()
         for point in points_of(trial):
             values = self.objectives.values(point.scores)
+            self.points.append(point)
+            self.values.append(values)
             if values in known:
                 continue
             known.add(values)
+            self.distinct.append(point)
             if self.front.add(values):
                 self.last = trial.ended_at
-            self.points.append(point)
-            self.values.append(values)
         self.trials.append(trial)
         self.volumes.append(self.front.volume)

@@ -54,7 +54,7 @@ def best_scores(objectives: Objectives, curve: Sequence[Scores], found: Sequence
 
     Returns:
         The index of the best leading measure among the scores that keep all floors; if none does, of the smallest
-        miss. A tie goes to the better guard, then to the lower tau.
+        miss. A tie goes to the better guard, then to the lower tau. Scores without a finite pair come last.
     """
     lead = np.array([objectives.lead.value(scores) for scores in curve])
     guard = [objectives.guard.value(scores) for scores in curve]
@@ -62,7 +62,9 @@ def best_scores(objectives: Objectives, curve: Sequence[Scores], found: Sequence
     best = recommend(np.where(allowed, lead, np.nan), guard, -np.inf, objectives.lead.maximize)
     if best is not None:
         return best
-    return int(np.argmin([max((one.shortfall for one in standing), default=0.0) for standing in found]))
+    misses = [max((one.shortfall for one in standing), default=0.0) for standing in found]
+    nearest = recommend(np.where(np.isfinite(lead), misses, np.nan), guard, -np.inf, lead_maximize=False)
+    return 0 if nearest is None else nearest
 
 
 def early_values(objectives: Objectives, result: EpochResult) -> tuple[float, float]:

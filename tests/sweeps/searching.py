@@ -1,6 +1,7 @@
 """Shared by the tests of a search: a small plan, results with known objectives, and functions that run trials."""
 
 import copy
+from dataclasses import replace
 
 import optuna
 
@@ -32,13 +33,26 @@ def ious(epoch, *values):
     return EpochResult(epoch, 0.5, 0.01, (Scores(0.0, values),), None, 1.0, 0.1)
 
 
+def curved(epoch, curve):
+    """A result with several strengths of logit adjustment.
+
+    `curve`: by tau, the IoUs of all classes, or mIoU and worst IoU as in `result`.
+    """
+    plain = [(tau, (ious(epoch, *row) if len(row) > 2 else result(epoch, *row)).plain) for tau, row in curve.items()]
+    return replace(result(epoch), curve=tuple(replace(scores, tau=tau) for tau, scores in plain))
+
+
 def train(search, trial, *measures):
     """Run a trial until the search ends it, and return its record.
 
-    `measures`: epoch i has the i-th pair (mIoU, worst IoU), or the last one.
+    `measures`: epoch i has the i-th pair (mIoU, worst IoU) or curve (see `curved`), or the last one.
     """
     epoch = trial.epoch + 1
-    while search.record_epoch(trial.number, result(epoch, *measures[min(epoch, len(measures)) - 1])):
+    while True:
+        row = measures[min(epoch, len(measures)) - 1]
+        made = curved(epoch, row) if isinstance(row, dict) else result(epoch, *row)
+        if not search.record_epoch(trial.number, made):
+            break
         epoch += 1
     search.record_end(trial.number)
     return search.record[trial.number]

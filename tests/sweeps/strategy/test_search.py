@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from sweeps.storage.record import Record
 from sweeps.storage.trial import Ended
 from sweeps.strategy.search import Search
-from tests.sweeps.searching import ALONE, EPOCHS, ious, reopened, result, told, train
+from tests.sweeps.searching import ALONE, EPOCHS, curved, ious, reopened, result, told, train
 
 
 def run(search, **outcomes):
@@ -206,3 +206,74 @@ def test_a_trial_that_failed_after_good_epochs_is_no_candidate(begin):
     train(search, two, (0.5, 0.1))
     assert [point.trial.number for point in search.outcome.front()] == [two.number]
     assert search.record[one.number].reason == "its workers died 3 times in epoch 2"
+
+
+# Curves: a trial is compared with the strength of logit adjustment that suits it
+
+PLAIN = (0.5, 0.10)
+WIDE = {"rungs": (1,), "trials": 4, "confirm": 0, "space": ALONE, "allowance": 0.05}
+
+
+def test_at_a_rung_a_trial_is_compared_with_the_strength_that_suits_it(begin):
+    """Each later trial has a worse plain model than the first. One has a strength that beats it in both objectives."""
+    search = begin(**WIDE)
+    assert train(search, search.next(), PLAIN).complete
+    assert train(search, search.next(), {0.0: (0.49, 0.05), 0.5: (0.51, 0.20)}).complete
+    assert train(search, search.next(), {0.0: (0.49, 0.05), 0.5: (0.495, 0.08)}).stopped
+    beyond = {0.0: (0.49, 0.05), 0.5: (0.43, 0.9)}  # its mIoU is more than the allowance below its plain model
+    assert train(search, search.next(), beyond).stopped
+    assert search.at_rungs[1][1] == pytest.approx((0.20, 0.51))
+    assert search.at_rungs[1][3] == pytest.approx((0.05, 0.49))
+
+
+def test_a_rung_of_std_iou_takes_the_strength_with_the_lower_spread(begin):
+    search = begin(**WIDE, objective="std_iou")
+    train(search, search.next(), {0.0: (0.49, 0.05), 0.5: (0.48, 0.4), 1.0: (0.3, 0.3)})
+    even = curved(1, {0.0: (0.48, 0.4)}).report.std_iou
+    assert search.at_rungs[1][0] == pytest.approx((even, 0.48))
+
+
+def test_a_resumed_search_compares_the_same_values_at_its_rungs(begin):
+    search = begin(**{**WIDE, "trials": 6})
+    shapes = [
+        {0.0: (0.4 + i % 3 / 20, i / 40), 0.5: (0.4 + i % 2 / 50, i / 30), 1.0: (0.3, math.nan, 0.5, 0.4)}
+        for i in range(6)
+    ]
+    for shape in shapes[:5]:
+        train(search, search.next(), shape)
+        again = reopened(search)
+        assert again.at_rungs == search.at_rungs
+        assert list(again.at_rungs[1]) == list(search.at_rungs[1])
+    trial = search.next()
+    search.record_epoch(trial.number, curved(1, shapes[5]))
+    decided, again = search.pending_ends.get(trial.number), reopened(search)
+    assert (decided is None) == (again.next() is not None)
+    if decided is not None:
+        assert (again.record[trial.number].state, again.record[trial.number].reason) == decided
+
+
+def test_a_trial_whose_plain_model_is_measurable_does_not_fail_by_its_adjustments(begin):
+    """With tau 1 class `a` is in neither truth nor prediction."""
+    search = begin(space=ALONE, confirm=0, objective="iou:a", classes=tuple("abcd"))
+    curve = {0.0: (0.1, 0.5, 0.5, 0.5), 1.0: (math.nan, 0.5, 0.5, 0.5)}
+    trial = train(search, search.next(), curve)
+    assert (trial.complete, trial.values) == (True, pytest.approx((0.4, 0.1)))
+    assert search.outcome.choose().point.tau == 0.0
+
+
+def test_patience_begins_anew_when_an_adjusted_model_grows_the_front(begin):
+    """The third searched trial grows the front by its adjustment alone."""
+    grown = {0.0: (0.4, 0.05), 0.5: (0.45, 0.3)}
+
+    def ran(third):
+        search = begin(space=ALONE, trials=9, confirm=0, patience=2 * EPOCHS)
+        for row in (PLAIN, {0.0: PLAIN, 0.5: PLAIN}, third, PLAIN, PLAIN):
+            if (trial := search.next()) is None:
+                return search
+            train(search, trial, row)
+        search.next()
+        return search
+
+    assert len(ran(grown).record.trials()) == 5
+    assert len(ran({0.0: (0.4, 0.05), 0.5: (0.45, 0.1)}).record.trials()) == 3
+    assert ran(grown).record.search_stopped == f"no better front for {2 * EPOCHS} epochs"
