@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.reporting.plots import FrontPoint, front_figure, save_front_png
-from sweeps.storage.measures import MEASURES, Measure, Scored
+from sweeps.storage.measures import MEASURES, Scored
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.points import Point, points_of
@@ -18,10 +18,9 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
     """
     front, chosen = set(outcome.front()), _chosen(outcome)
     x_measure, y_measure = outcome.objectives.pair
-    points = []
+    points: list[FrontPoint] = []
     for point in drawn_points(outcome):
         trial, scores = point.trial, point.scores
-        plain = trial.last.plain
         points.append(
             FrontPoint(
                 number=trial.number,
@@ -35,7 +34,7 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 details=_details(point, class_names),
                 interval_x=scores.intervals.get(x_measure.name),
                 interval_y=scores.intervals.get(y_measure.name),
-                plain=(x_measure.value(plain), y_measure.value(plain)) if point.tau else None,
+                weaker=(points[-1].x, points[-1].y) if point.tau else None,
             )
         )
     return points
@@ -44,7 +43,8 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
 def drawn_points(outcome: Outcome) -> list[Point]:
     """Return the plain model of each candidate and stopped trial, and the adjusted models that matter.
 
-    These are on the front or recommended, or they are the reference baseline as it should be adjusted.
+    These are on the front or recommended, or they are the reference baseline as it should be adjusted. The points of a
+    trial follow each other by rising tau.
     """
     choice = outcome.choose()
     adjusted = {*outcome.front(), *([] if choice is None else [choice.point, choice.adjusted_baseline])}
@@ -75,7 +75,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
     The front comes first, then the other candidates, then stopped trials, each group in order of falling mIoU. The
     measures of a trial are those after `epochs` epochs.
     """
-    front, chosen = set(outcome.front()), _chosen(outcome)
+    front, chosen, fairness = set(outcome.front()), _chosen(outcome), outcome.objectives.fairness
     points = sorted(
         drawn_points(outcome),
         key=lambda p: (p.trial.stopped, p not in front, -p.scores.report.miou, p.trial.number, p.tau),
@@ -88,7 +88,8 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
         row = {
             "number": trial.number,
             "label": trial.label,
-            **measures(scores, outcome.objectives.fairness),  # far left, because MLflow shows five columns at a time
+            **measures(scores),  # far left, because MLflow shows five columns at a time
+            fairness.name: fairness.value(scores),  # one of the measures, or a class
             "logit_adjustment": point.tau,  # `tau` is a setting of the loss `logit_adjusted`
             "worst_class": class_names[scores.report.worst_class],
             "on_front": point in front,
@@ -102,10 +103,9 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
     return {"columns": columns, "data": data}
 
 
-def measures(scores: Scored, fairness: Measure) -> dict[str, float]:
-    """Return the values of all `MEASURES` by name, mIoU first, then the fairness measure of the sweep."""
-    named = {"miou": MEASURES["miou"], fairness.name: fairness} | MEASURES
-    return {name: measure.value(scores) for name, measure in named.items()}
+def measures(scores: Scored) -> dict[str, float]:
+    """Return the values of all `MEASURES` by name, mIoU first."""
+    return {name: MEASURES[name].value(scores) for name in sorted(MEASURES, key=lambda name: name != "miou")}
 
 
 def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:

@@ -17,7 +17,6 @@ from sweeps.reporting.front import front_table, save_front
 from sweeps.reporting.mlflow_connection import artifact_location, connect
 from sweeps.reporting.mlflow_pages import run_page, shared_view, trials_page
 from sweeps.reporting.mlflow_view import RunView, SweepView
-from sweeps.storage.measures import ClassIoU
 
 SWEEP = -1  # key of the sweep's own run in `Mirror.runs`; the other keys are trial numbers
 BATCH = 900  # metrics per call; MLflow accepts at most 1000 metrics, parameters and tags in one call
@@ -93,9 +92,7 @@ class Mirror:
 
     def _share(self, view: SweepView) -> None:
         """Store the view of the sweep's trials that `pages` points to."""
-        lead = view.outcome.objectives.lead
-        metric = view.class_keys[lead.index] if isinstance(lead, ClassIoU) else lead.name
-        key, value = shared_view(self.runs[SWEEP].run_id, view.identity, lead, metric)
+        key, value = shared_view(self.runs[SWEEP].run_id, view.identity, view.lead, view.lead_key)
         if self.experiment_tags.get(key) != value:
             self.client.set_experiment_tag(self.experiment_id, key, value)
             self.experiment_tags[key] = value

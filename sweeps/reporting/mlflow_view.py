@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from sweeps.reporting.front import measures
 from sweeps.reporting.summary import spent
-from sweeps.storage.measures import MEASURES
+from sweeps.storage.measures import MEASURES, ClassIoU
 from sweeps.storage.plan import EXTENDABLE
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
@@ -65,6 +65,9 @@ class SweepView:
     def __init__(self, outcome: Outcome, class_names: Sequence[str]) -> None:
         self.outcome, self.record, self.plan = outcome, outcome.record, outcome.record.plan
         self.class_names, self.class_keys = class_names, metric_keys(class_names)
+        self.lead = lead = outcome.objectives.lead
+        self.lead_key = self.class_keys[lead.index] if isinstance(lead, ClassIoU) else lead.name
+        """The metric of the leading measure."""
         self.trials = self.record.trials()
         self.history = outcome.history()
         self.candidates = {trial.number for trial in self.history[0]}
@@ -149,8 +152,29 @@ class SweepView:
         steps, time = [], float(self._started(trial.number))
         for result in trial.results:
             time += 1000 * (result.train_seconds + result.evaluation_seconds)
-            steps.append(Step(result.epoch, int(time), _metrics(result, self.class_keys)))
+            steps.append(Step(result.epoch, int(time), self._metrics(result)))
         return steps
+
+    def _metrics(self, result: EpochResult) -> dict[str, float]:
+        # "seconds" comes first: every epoch has it, so it can identify the step.
+        values = {"seconds": result.train_seconds + result.evaluation_seconds}
+        values |= {"train_loss": result.train_loss, "lr": result.lr}
+        report = _report(result)
+        if report is not None:
+            values |= measures(result) | {
+                **result.measures,
+                "worst_class": float(report.worst_class),
+                self.lead_key: self.lead.value(result),
+            }
+        for name, (low, high) in result.intervals.items():
+            values |= {f"{name}_low": low, f"{name}_high": high}
+        values |= dict(zip(self.class_keys, result.iou, strict=True))
+        if report is not None:
+            for scores in result.curve[1:]:
+                adjusted = {"miou": scores.report.miou, "worst_iou": scores.report.worst_iou}
+                adjusted[self.lead_key] = self.lead.value(scores)
+                values |= {f"tau_{scores.tau:g}/{name}": value for name, value in adjusted.items()}
+        return {key: value for key, value in values.items() if math.isfinite(value)}  # an absent class has no IoU
 
     def _progress(self) -> list[Step]:
         """Return the hypervolume after each candidate, in the order they *finished*, and the current best measures.
@@ -166,10 +190,8 @@ class SweepView:
         if not steps:
             return []
         if self.choice is not None:
-            best = {
-                f"best_{name}": value
-                for name, value in measures(self.choice.scores, self.outcome.objectives.fairness).items()
-            }
+            best = {f"best_{name}": value for name, value in measures(self.choice.scores).items()}
+            best[f"best_{self.lead_key}"] = self.lead.value(self.choice.scores)
             best |= {"best_trial": float(self.choice.trial.number), "best_tau": self.choice.point.tau}
             # A sweep that is extended by other floors can recommend another trial without a new one.
             changed = self.plan.floors != self.record.begun_plan.floors
@@ -181,11 +203,9 @@ class SweepView:
         assert self.choice is not None
         point, scores, baseline = self.choice.point, self.choice.scores, self.choice.baseline
         lines = [f"**Recommended:** trial {point.trial.number}, `{point.label}`", ""]
-        fairness = self.outcome.objectives.fairness
-        titles = {name: measure.title for name, measure in (MEASURES | {fairness.name: fairness}).items()}
-        lines += [
-            f"- {titles[name]} {_figure(scores, name, value)}" for name, value in measures(scores, fairness).items()
-        ]
+        lines += [f"- {MEASURES[name].title} {_figure(scores, name, value)}" for name, value in measures(scores).items()]
+        if self.lead.name not in MEASURES:
+            lines.append(f"- {self.lead.title} {_figure(scores, self.lead.name, self.lead.value(scores))}")
         lines += ["", spent(self.record)]
         if baseline is None or point == Point(baseline, 0.0):
             return "\n".join(lines)
@@ -203,24 +223,6 @@ def metric_keys(class_names: Sequence[str]) -> list[str]:
     keys = [f"iou/{re.sub(r'[^A-Za-z0-9_-]+', '_', name)}" for name in class_names]
     distinct = [key if keys.count(key) == 1 else f"{key}_{i}" for i, key in enumerate(keys)]
     return distinct if len(set(distinct)) == len(keys) else [f"{key}_{i}" for i, key in enumerate(keys)]
-
-
-def _metrics(result: EpochResult, class_keys: Sequence[str]) -> dict[str, float]:
-    # "seconds" comes first: every epoch has it, so it can identify the step.
-    values = {"seconds": result.train_seconds + result.evaluation_seconds}
-    values |= {"train_loss": result.train_loss, "lr": result.lr}
-    report = _report(result)
-    if report is not None:
-        values |= {name: measure.value(result) for name, measure in MEASURES.items()} | dict(result.measures)
-        values["worst_class"] = float(report.worst_class)
-    for name, (low, high) in result.intervals.items():
-        values |= {f"{name}_low": low, f"{name}_high": high}
-    values |= dict(zip(class_keys, result.iou, strict=True))
-    if report is not None:
-        for scores in result.curve[1:]:
-            adjusted = {"miou": scores.report.miou, "worst_iou": scores.report.worst_iou}
-            values |= {f"tau_{scores.tau:g}/{name}": value for name, value in adjusted.items()}
-    return {key: value for key, value in values.items() if math.isfinite(value)}  # an absent class has no IoU
 
 
 def _report(result: EpochResult) -> FairnessReport | None:

@@ -42,8 +42,8 @@ class FrontPoint:
     """Lower and upper end of the 95% confidence interval of `x`, if it was computed."""
     interval_y: tuple[float, float] | None = None
     """Lower and upper end of the 95% confidence interval of `y`."""
-    plain: tuple[float, float] | None = None
-    """Of a model with adjusted logits: x and y of the model as it was trained."""
+    weaker: tuple[float, float] | None = None
+    """Of a model with adjusted logits: x and y of the same model with less adjustment, from which a line comes."""
     stopped: bool = False
     """The trial was stopped before its full budget: `x` and `y` are its last values, and it is not a candidate."""
 
@@ -142,7 +142,7 @@ def _layers(points: Sequence[FrontPoint], x_limits: Limits, y_limits: Limits) ->
 
 def _lines(points: Sequence[FrontPoint], curve: Polyline) -> list[tuple[str, str, Polyline]]:
     """Return name, colour and vertices of the lines behind the markers."""
-    moves = [end for p in points if p.plain for end in (p.plain, (p.x, p.y), (math.nan, math.nan))]
+    moves = [end for p in points if p.weaker for end in (p.weaker, (p.x, p.y), (math.nan, math.nan))]
     adjusted = [x for x, _ in moves], [y for _, y in moves]
     lines = [("95% interval", GREY, _bars(points)), ("logit adjustment", SKY, adjusted), ("Pareto front", BLUE, curve)]
     return [line for line in lines if line[2][0]]
@@ -206,7 +206,8 @@ def _labels(
         if point.recommended or _is_baseline(point):
             names.setdefault((point.x, point.y), []).append(point.label)
     texts = [", ".join(labels) for labels in names.values()]
-    border = points_along([place(x, y) for x, y in zip(*curve, strict=True)], step=font)
+    lines = [list(zip(*curve, strict=True)), *([p.weaker, (p.x, p.y)] for p in points if p.weaker)]
+    border = [spot for line in lines for spot in points_along([place(x, y) for x, y in line], step=font)]
     obstacles = [place(p.x, p.y) for p in points] + border
     offsets = place_labels([place(*spot) for spot in names], texts, obstacles, room, font)
     return list(zip(texts, names, offsets, strict=True))

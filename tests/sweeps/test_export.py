@@ -1,7 +1,8 @@
-"""`sweeps.export`: which trials are exported."""
+"""`sweeps.export`: which trials are exported, and what a file states."""
 
 import numpy as np
 import pytest
+import yaml
 
 from sweeps.export import export_sweep
 from sweeps.export import main as export
@@ -69,3 +70,83 @@ def test_another_objective_and_other_floors_choose_another_trial(storage, tmp_pa
 def test_an_unknown_objective_is_refused_from_python_too(storage):
     with pytest.raises(UserError, match="objective 'accuracy': it is one of worst_iou, miou"):
         export_sweep("streets-1", objective="accuracy", runtime=Runtime(storage=storage))
+
+
+# Logit adjustment
+
+
+@pytest.fixture
+def curved_sweep(storage, tmp_path, monkeypatch):
+    """Trial 1 is recommended with tau 0.5; tau 0 and tau 1 are on the front, too. It and the baseline have a fresh seed."""
+    monkeypatch.chdir(tmp_path)
+    data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
+    sweep = Sweep(storage, dataset=str(tmp_path / "data"))
+
+    def run(role, label, repeats=None, **curve):
+        """`curve`: the IoU of the first class and of all others, by tau in percent."""
+        number = sweep.begin(role, label, repeats=repeats)
+        scores = [
+            Scores(int(key[3:]) / 100, (first, *[others] * (data.num_classes - 1)), intervals={"miou": (0.1, 0.9)})
+            for key, (first, others) in curve.items()
+        ]
+        sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, tuple(scores), None, 1.0, 1.0), 1.0)
+        sweep.end(number)
+
+    run("baseline", "mcce", tau0=(0.1, 0.5), tau25=(0.2, 0.49), tau100=(0.3, 0.3))
+    run("search", "t=1", tau0=(0.3, 0.6), tau50=(0.4, 0.55), tau100=(0.42, 0.44))
+    run("confirm", "mcce seed=1", 0, tau0=(0.11, 0.51), tau25=(0.21, 0.48), tau100=(0.3, 0.3))
+    run("confirm", "t=1 seed=1", 1, tau0=(0.31, 0.6), tau50=(0.38, 0.54), tau100=(0.4, 0.4))
+    return sweep, data.class_names
+
+
+def test_an_exported_file_states_the_adjustment_and_what_it_changes(curved_sweep, storage):
+    _, names = curved_sweep
+    (path,) = export_sweep("streets-1", runtime=Runtime(storage=storage))
+    saved = read_export(path)
+    assert (saved.sweep.trial, saved.tau) == (1, 0.5)
+    worst = names[0]
+    for section, tau, first, others in (
+        (saved.measured, 0.5, 0.4, 0.55),
+        (saved.measured_plain, 0.0, 0.3, 0.6),
+        (saved.baseline, 0.0, 0.1, 0.5),
+        (saved.baseline_adjusted, 0.25, 0.2, 0.49),
+        (*saved.confirmed, 0.5, 0.38, 0.54),
+        (*saved.baseline_confirmed, 0.0, 0.11, 0.51),
+        (*saved.baseline_adjusted_confirmed, 0.25, 0.21, 0.48),
+    ):
+        assert (section.tau, section.worst_class, section.worst_iou) == (tau, worst, first)
+        assert section.iou == dict.fromkeys(names, others) | {worst: first}
+        assert section.miou == pytest.approx((first + 9 * others) / 10)
+    assert saved.measured.intervals_95 == {"miou": (0.1, 0.9)}
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["tau"] == 0.5
+
+
+def test_every_point_of_the_front_has_a_file(curved_sweep, storage):
+    paths = export_sweep("streets-1", whole_front=True, runtime=Runtime(storage=storage))
+    assert {path.name: read_export(path).tau for path in paths} == {
+        "trial-00001.yaml": 0.0,
+        "trial-00001-tau-0.5.yaml": 0.5,
+        "trial-00001-tau-1.yaml": 1.0,
+    }
+    plain = read_export(paths[-1])
+    assert (plain.tau, plain.measured_plain, plain.measured.tau) == (0.0, None, 0.0)
+    assert plain.baseline_adjusted.tau == 0.25
+
+
+def test_a_baseline_that_no_adjustment_suits_has_no_such_section(storage, curved_sweep):
+    """With so little allowance for the mIoU."""
+    floors = ["miou=-0.001"]
+    (path,) = export_sweep("streets-1", floors=floors, runtime=Runtime(storage=storage))
+    saved = read_export(path)
+    assert saved.baseline is not None
+    assert (saved.baseline_adjusted, saved.baseline_adjusted_confirmed) == (None, ())
+
+
+@pytest.mark.parametrize("tau", [0.3, -0.25, ".nan", "strong"])
+def test_a_strength_that_no_evaluation_measures_is_refused_in_one_line(curved_sweep, storage, tau):
+    (path,) = export_sweep("streets-1", runtime=Runtime(storage=storage))
+    path.write_text(path.read_text(encoding="utf-8").replace("\ntau: 0.5\n", f"\ntau: {tau}\n"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"^\S+best.yaml: tau = [^\n]+; export it again$") as raised:
+        read_export(path)
+    if tau != "strong":
+        assert "give one of 0, 0.25, 0.5, 0.75, 1" in str(raised.value)

@@ -3,6 +3,7 @@
 import json
 import math
 import sqlite3
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,13 +11,14 @@ import pytest
 import yaml
 
 from sweeps.reporting.mlflow_connection import connect
-from sweeps.reporting.mlflow_store import Mirror
+from sweeps.reporting.mlflow_store import BATCH, Mirror
 from sweeps.reporting.mlflow_view import SweepView, metric_keys
 from sweeps.reporting.tracking import EXPERIMENT, Tracking
 from sweeps.storage.objectives import Floor
 from sweeps.storage.record import Record
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.pareto import hypervolume
+from tce_core.adjust import TAUS
 from tce_core.results import EpochResult, Scores
 from tests.sweeps.shown import (
     FAIL,
@@ -25,13 +27,17 @@ from tests.sweeps.shown import (
     PRUNED,
     SPACE,
     Sweep,
+    adjusted,
     artifact,
     history,
     numbers,
     parent,
+    result,
     rows,
     runs,
 )
+
+CURVED = adjusted(result(1, 0.52, 0.12), {0.5: (0.49, 0.30), 1.0: (0.48, 0.35)})
 
 
 def test_a_sweep_is_one_run_with_one_run_nested_for_each_trial(uri, storage):
@@ -271,3 +277,70 @@ def test_other_floors_can_change_the_best_measures_without_a_new_trial(uri, stor
     sweep.outcome = Outcome(sweep.record, sweep.record.plan.objectives)
     sweep.tracking(uri).sync()
     assert parent(uri).data.metrics["best_trial"] == 3
+
+
+# Logit adjustment
+
+
+def test_each_strength_has_metrics_and_the_best_one_is_in_the_sweep_and_its_note(uri, storage):
+    sweep = Sweep(storage).run_adjusted()
+    assert sweep.tracking(uri).sync()
+    (run,) = runs(uri, "tags.trial = '1'")
+    assert [value for _, value, _ in history(uri, run, "tau_0.5/miou")] == pytest.approx([0.49 / 3, 0.98 / 3, 0.49])
+    assert run.data.metrics["tau_0.5/worst_iou"] == pytest.approx(0.30)
+    assert run.data.metrics["tau_1/worst_iou"] == pytest.approx(0.35)
+    assert run.data.metrics["worst_iou"] == pytest.approx(0.12)  # that of the plain model
+    assert "tau_0/miou" not in run.data.metrics
+    assert "tau_1/miou" not in runs(uri, "tags.trial = '0'")[0].data.metrics
+    top = parent(uri)
+    best = {key: top.data.metrics[f"best_{key}"] for key in ("trial", "tau", "miou", "worst_iou")}
+    assert best == pytest.approx({"trial": 1, "tau": 0.5, "miou": 0.49, "worst_iou": 0.30})
+    assert numbers(uri, "tags.pareto = 'true'") == [1]
+    note = top.data.tags["mlflow.note.content"]
+    assert note.startswith("**Recommended:** trial 1, `t=1 τ=0.5`\n")
+    assert "worst-class IoU 0.300 (95% interval 0.270 to 0.310)" in note
+    assert "next to the baseline `mcce` (trial 0)" in note
+    before = rows(uri)
+    assert sweep.tracking(uri).sync()
+    assert rows(uri) == before
+
+
+def test_an_adjusted_baseline_that_wins_is_beside_its_plain_model_in_the_note(uri, storage):
+    sweep = Sweep(storage).run_adjusted(baseline={0.5: (0.50, 0.45)})
+    assert sweep.tracking(uri).sync()
+    note = parent(uri).data.tags["mlflow.note.content"]
+    assert "trial 0, `mcce τ=0.5`" in note
+    (rider,) = [line for line in note.splitlines() if line.startswith("| rider")]
+    assert "0.100" in rider
+    assert "0.450" in rider
+
+
+@pytest.mark.parametrize(("objective", "key"), [("iou:rider", "iou/rider"), ("worst_recall", "worst_recall")])
+def test_the_leading_measure_is_a_metric_of_every_strength(storage, objective, key):
+    """MLflow orders the trials by this metric."""
+    sweep = Sweep(storage)
+    number = sweep.begin("search", "t=1", {"t": 1.0})
+    found = [replace(one, measures={"worst_recall": one.iou[3]}) for one in CURVED.curve]
+    for epoch in range(1, 4):
+        sweep.record.add_epoch(number, replace(CURVED, epoch=epoch, curve=tuple(found)), 1.0)
+    sweep.end(number)
+    outcome = Outcome(sweep.record, replace(sweep.outcome.objectives, objective=objective, classes=NAMES))
+    view = SweepView(outcome, NAMES)
+    (*_, last) = view.trial(number).steps
+    assert view.lead_key == key
+    assert {name: last.values[name] for name in (key, f"tau_0.5/{key}", f"tau_1/{key}")} == pytest.approx(
+        {key: 0.12, f"tau_0.5/{key}": 0.30, f"tau_1/{key}": 0.35}
+    )
+    assert view.sweep().steps[-1].values[f"best_{key}"] == pytest.approx(0.35)
+
+
+def test_a_step_of_many_strengths_and_classes_fits_into_one_call_of_mlflow(storage):
+    """150 classes, as ADE20K has. A step is written at once, or its mark would promise more than is there."""
+    sweep, names = Sweep(storage), [f"class {index}" for index in range(150)]
+    curve = tuple(Scores(tau, (0.5,) * 150) for tau in TAUS)
+    number = sweep.begin("search", "t=1", {"t": 1.0})
+    sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, curve, None, 1.0, 1.0), 1.0)
+    (step,) = SweepView(sweep.outcome, names).trial(number).steps
+    assert {f"tau_{tau:g}/miou" for tau in TAUS[1:]} <= step.values.keys()
+    assert len(step.values) <= BATCH
+    assert next(iter(step.values)) == "seconds"

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -174,3 +175,39 @@ def test_points_along_a_line_are_close_and_include_its_vertices():
     assert (10, 0) in points
     assert max(map(math.dist, points, points[1:])) <= 3
     assert points_along([], step=1) == []
+
+
+def adjusted():
+    """A baseline, and a trial with two strengths of logit adjustment."""
+    return [
+        FrontPoint(0, "baseline", "mcce", 0.50, 0.10),
+        FrontPoint(0, "baseline", "mcce τ=0.5", 0.52, 0.20, weaker=(0.50, 0.10)),
+        FrontPoint(1, "search", "t=1", 0.54, 0.10, on_front=True),
+        FrontPoint(1, "search", "t=1 τ=0.5", 0.53, 0.30, on_front=True, recommended=True, weaker=(0.54, 0.10)),
+        FrontPoint(1, "search", "t=1 τ=1", 0.51, 0.35, on_front=True, weaker=(0.53, 0.30)),
+    ]
+
+
+def test_a_line_leads_from_each_plain_model_through_its_adjustments():
+    figure = front_figure(adjusted(), title="")
+    drawn = traces(figure)
+    line = drawn["logit adjustment"]
+    np.testing.assert_array_equal(line.x, [0.50, 0.52, np.nan, 0.54, 0.53, np.nan, 0.53, 0.51, np.nan])
+    np.testing.assert_array_equal(line.y, [0.10, 0.20, np.nan, 0.10, 0.30, np.nan, 0.30, 0.35, np.nan])
+    assert line.line.color != drawn["Pareto front"].line.color
+    assert drawn["mcce"].marker.symbol != drawn["mcce τ=0.5"].marker.symbol
+    assert [annotation.text for annotation in figure.layout.annotations] == ["t=1 τ=0.5", "mcce", "mcce τ=0.5"]
+    assert "logit adjustment" not in traces(front_figure(sweep(), title=""))
+
+
+def test_labels_avoid_the_lines_of_adjustment():
+    """The line goes straight up from the baseline, where its label would be without it."""
+    plain = FrontPoint(0, "baseline", "mcce", 0.5, 0.1)
+    above = FrontPoint(1, "search", "#1", 0.5, 0.4)
+
+    def offset(*points):
+        label = next(one for one in front_figure(points, "").layout.annotations if one.text == "mcce")
+        return label.ax, label.ay
+
+    assert offset(plain, above)[0] == 0
+    assert abs(offset(plain, replace(above, weaker=(0.5, 0.1)))[0]) > 15

@@ -1,0 +1,124 @@
+"""`sweeps.train` on a file with a logit adjustment: the weights, and what is printed. Ray is in `test_sweep.py`."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from sweeps import train
+from sweeps.execution.checkpoints import checkpoint_path
+from sweeps.reporting.export_file import export_of, write_export
+from sweeps.strategy.points import Point
+from sweeps.train import TrainOptions, train_export
+from tce_core import training
+from tce_core.checkpoint import read_checkpoint
+from tce_core.colours import normalise
+from tce_core.config import TrialConfig
+from tce_core.data.streets.dataset import make_streets
+from tce_core.evaluation import evaluate
+from tce_core.iou import iou_from_counts
+from tce_core.model import build_model
+from tests.sweeps.shown import Sweep
+
+CPU, TAU = torch.device("cpu"), 0.5
+CONFIG = TrialConfig(
+    encoder="tu-mobilenetv3_small_050",
+    decoder_channels=16,
+    crop=(32, 48),
+    batch_size=4,
+    epochs=1,
+    steps_per_epoch=30,
+    lr=0.05,
+    precision="fp32",
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    torch.set_num_threads(1)
+    return make_streets(tmp_path / "data", seed=0, train=12, val=4, test=1, size=(64, 96))
+
+
+@pytest.fixture
+def exported(data, storage, tmp_path):
+    """The exported file of a trial that was really trained, with tau 0.5."""
+    sweep = Sweep(storage, dataset=str(tmp_path / "data"))
+    number = sweep.record.begin("search", "t=1", CONFIG.model_dump(mode="json")).number
+    (result,) = training.train(CONFIG, data, device=CPU)
+    sweep.record.add_epoch(number, result, 1.0)
+    sweep.end(number)
+    point = Point(sweep.record[number], TAU)
+    write_export(tmp_path / "best.yaml", export_of(sweep.outcome, sweep.outcome.choice_of(point), data.class_names))
+    return tmp_path / "best.yaml"
+
+
+@pytest.fixture
+def in_process(data, monkeypatch):
+    """Train in this process, as the worker of a group does."""
+
+    def run(config, tau, group, address, share_cores):
+        path = checkpoint_path(group.checkpoints, train.TRIAL)
+        path.parent.mkdir(parents=True)
+        (result,) = training.train(config, data, checkpoint=path, device=CPU)
+        return result
+
+    monkeypatch.setattr(train, "_train", run)
+
+
+def logits(model, split):
+    images = normalise(torch.stack([torch.tensor(split.image(i)).permute(2, 0, 1) for i in range(len(split))]))
+    with torch.no_grad():
+        return model.eval()(images.contiguous(memory_format=torch.channels_last)).double()
+
+
+def loaded(state, data):
+    model = build_model(CONFIG.model_copy(update={"encoder_weights": None}), data.num_classes)
+    model.load_state_dict(state, strict=True)
+    return model.to(memory_format=torch.channels_last)
+
+
+def test_the_weights_hold_the_adjustment_and_repeat_what_the_file_states(exported, data, in_process, capsys):
+    result = train_export(TrainOptions(config=exported))
+    stated, printed = result.export.measured, capsys.readouterr().out
+    assert result.weights == exported.with_suffix(".safetensors")
+    assert dict(zip(data.class_names, result.last.at(TAU).iou, strict=True)) == pytest.approx(
+        {name: float("nan") if iou is None else iou for name, iou in stated.iou.items()}, abs=0, nan_ok=True
+    )
+    assert f"mIoU {stated.miou:.4f} (exported: {stated.miou:.4f})" in printed
+    assert stated.miou != result.export.measured_plain.miou
+
+    with safetensors.safe_open(result.weights, "pt") as file:
+        metadata = file.metadata()
+    counts = np.bincount(np.concatenate([data.train.label(i).ravel() for i in range(len(data.train))]), minlength=256)
+    shares = np.maximum(counts[: data.num_classes], 1) / np.maximum(counts[: data.num_classes], 1).sum()
+    assert metadata["tau"] == "0.5"
+    assert json.loads(metadata["class_shares"]) == pytest.approx(shares.tolist())
+
+    state = safetensors.torch.load_file(result.weights)
+    trained = read_checkpoint(checkpoint_path(exported.with_suffix(".checkpoint"), train.TRIAL))["model"]
+    changed = [key for key in trained if not torch.equal(trained[key], state[key])]
+    assert changed == ["segmentation_head.0.bias"]
+    moved = (trained[changed[0]] - state[changed[0]]).double().numpy()
+    np.testing.assert_allclose(moved, TAU * np.log(shares), rtol=1e-5, atol=1e-6)
+
+    adjusted = logits(loaded(trained, data), data.val) - TAU * torch.from_numpy(np.log(shares))[:, None, None]
+    first, second = adjusted.topk(2, dim=1).values.unbind(1)
+    clear = first - second > 1e-4  # float32 decides between the others
+    folded = loaded(state, data)
+    assert clear.double().mean() > 0.99
+    assert torch.equal(logits(folded, data.val).argmax(1)[clear], adjusted.argmax(1)[clear])
+    (confusion,) = evaluate(folded, data.val, CPU)[1].numpy()
+    assert np.nanmean(iou_from_counts(confusion.sum(axis=0))) == pytest.approx(stated.miou, abs=1e-3)
+
+
+def test_without_an_adjustment_the_weights_are_those_of_the_training(exported, data, in_process):
+    plain = exported.with_name("plain.yaml")
+    export = train.read_export(exported)
+    write_export(plain, export.model_copy(update={"tau": 0.0, "measured": export.measured_plain}))
+    result = train_export(TrainOptions(config=plain))
+    state = safetensors.torch.load_file(result.weights)
+    trained = read_checkpoint(checkpoint_path(plain.with_suffix(".checkpoint"), train.TRIAL))["model"]
+    assert all(torch.equal(trained[key], state[key]) for key in trained)
+    assert result.last.plain.report.miou == result.export.measured.miou
