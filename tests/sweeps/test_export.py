@@ -77,7 +77,7 @@ def test_an_unknown_objective_is_refused_from_python_too(storage):
 
 @pytest.fixture
 def curved_sweep(storage, tmp_path, monkeypatch):
-    """Trial 1 is recommended with tau 0.5; tau 0 and tau 1 are on the front, too. It and the baseline have a fresh seed."""
+    """Trial 1 is recommended with tau 0.5; tau 0 and tau 1 are on the front, too. There is one fresh seed."""
     monkeypatch.chdir(tmp_path)
     data = make_streets(tmp_path / "data", train=1, val=1, test=1, size=(32, 32))
     sweep = Sweep(storage, dataset=str(tmp_path / "data"))
@@ -92,9 +92,9 @@ def curved_sweep(storage, tmp_path, monkeypatch):
         sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, tuple(scores), None, 1.0, 1.0), 1.0)
         sweep.end(number)
 
-    run("baseline", "mcce", tau0=(0.1, 0.5), tau25=(0.2, 0.49), tau100=(0.3, 0.3))
-    run("search", "t=1", tau0=(0.3, 0.6), tau50=(0.4, 0.55), tau100=(0.42, 0.44))
-    run("confirm", "mcce seed=1", 0, tau0=(0.11, 0.51), tau25=(0.21, 0.48), tau100=(0.3, 0.3))
+    run("baseline", "mcce", tau0=(0.1, 0.5), tau25=(0.2, 0.48), tau100=(0.3, 0.3))
+    run("search", "t=1", tau0=(0.3, 0.6), tau50=(0.4, 0.55), tau100=(0.405, 0.405))
+    run("confirm", "mcce seed=1", 0, tau0=(0.11, 0.51), tau25=(0.21, 0.47), tau100=(0.3, 0.3))
     run("confirm", "t=1 seed=1", 1, tau0=(0.31, 0.6), tau50=(0.38, 0.54), tau100=(0.4, 0.4))
     return sweep, data.class_names
 
@@ -109,10 +109,10 @@ def test_an_exported_file_states_the_adjustment_and_what_it_changes(curved_sweep
         (saved.measured, 0.5, 0.4, 0.55),
         (saved.measured_plain, 0.0, 0.3, 0.6),
         (saved.baseline, 0.0, 0.1, 0.5),
-        (saved.baseline_adjusted, 0.25, 0.2, 0.49),
+        (saved.baseline_adjusted, 0.25, 0.2, 0.48),
         (*saved.confirmed, 0.5, 0.38, 0.54),
         (*saved.baseline_confirmed, 0.0, 0.11, 0.51),
-        (*saved.baseline_adjusted_confirmed, 0.25, 0.21, 0.48),
+        (*saved.baseline_adjusted_confirmed, 0.25, 0.21, 0.47),
     ):
         assert (section.tau, section.worst_class, section.worst_iou) == (tau, worst, first)
         assert section.iou == dict.fromkeys(names, others) | {worst: first}

@@ -91,7 +91,7 @@ def test_the_weights_hold_the_adjustment_and_repeat_what_the_file_states(exporte
 
     with safetensors.safe_open(result.weights, "pt") as file:
         metadata = file.metadata()
-    counts = np.bincount(np.concatenate([data.train.label(i).ravel() for i in range(len(data.train))]), minlength=256)
+    counts = np.bincount(np.concatenate([data.train.mask(i).ravel() for i in range(len(data.train))]), minlength=256)
     shares = np.maximum(counts[: data.num_classes], 1) / np.maximum(counts[: data.num_classes], 1).sum()
     assert metadata["tau"] == "0.5"
     assert json.loads(metadata["class_shares"]) == pytest.approx(shares.tolist())
