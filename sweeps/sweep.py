@@ -69,7 +69,7 @@ class SweepResult:
 
     @property
     def recommended(self) -> Point | None:
-        """The best trial by the leading measure that keeps the floors; None if there is none."""
+        """The best point by the leading measure that keeps the floors; None if there is none."""
         choice = self.outcome.choose()
         return None if choice is None else choice.point
 
