@@ -203,7 +203,9 @@ class SweepView:
         assert self.choice is not None
         point, scores, baseline = self.choice.point, self.choice.scores, self.choice.baseline
         lines = [f"**Recommended:** trial {point.trial.number}, `{point.label}`", ""]
-        lines += [f"- {MEASURES[name].title} {_figure(scores, name, value)}" for name, value in measures(scores).items()]
+        lines += [
+            f"- {MEASURES[name].title} {_figure(scores, name, value)}" for name, value in measures(scores).items()
+        ]
         if self.lead.name not in MEASURES:
             lines.append(f"- {self.lead.title} {_figure(scores, self.lead.name, self.lead.value(scores))}")
         lines += ["", spent(self.record)]

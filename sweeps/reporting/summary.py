@@ -70,9 +70,9 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
     if choice.baseline is None:
         lost = ", ".join(str(floor) for floor in outcome.objectives.floors if floor.relative)
         return "There is no baseline to compare with." + (f" The floors {lost} were not applied." if lost else "")
-    floors = "keeps the floors" if outcome.objectives.floors else "stays within the allowance"
+    limits = "and keeps the floors" if outcome.objectives.floors else "within the allowance"
     adjusted = " with adjusted logits" if choice.point.tau else ""
-    unbeaten = f"No searched configuration beats the baseline{adjusted} and {floors}, so it is recommended."
+    unbeaten = f"No searched configuration beats the baseline{adjusted} {limits}, so it is recommended."
     others = [point for point, _ in _baselines(choice) if choice.point.tau or not choice.is_baseline]
     sentences = [unbeaten] if choice.is_baseline else []
     sentences += [comparison(choice.point, other, outcome) for other in others]

@@ -103,7 +103,7 @@ def test_an_exported_file_states_the_adjustment_and_what_it_changes(curved_sweep
     _, names = curved_sweep
     (path,) = export_sweep("streets-1", runtime=Runtime(storage=storage))
     saved = read_export(path)
-    assert (saved.sweep.trial, saved.tau) == (1, 0.5)
+    assert (saved.sweep.trial, saved.logit_adjustment) == (1, 0.5)
     worst = names[0]
     for section, tau, first, others in (
         (saved.measured, 0.5, 0.4, 0.55),
@@ -114,23 +114,23 @@ def test_an_exported_file_states_the_adjustment_and_what_it_changes(curved_sweep
         (*saved.baseline_confirmed, 0.0, 0.11, 0.51),
         (*saved.baseline_adjusted_confirmed, 0.25, 0.21, 0.47),
     ):
-        assert (section.tau, section.worst_class, section.worst_iou) == (tau, worst, first)
+        assert (section.logit_adjustment, section.worst_class, section.worst_iou) == (tau, worst, first)
         assert section.iou == dict.fromkeys(names, others) | {worst: first}
         assert section.miou == pytest.approx((first + 9 * others) / 10)
     assert saved.measured.intervals_95 == {"miou": (0.1, 0.9)}
-    assert yaml.safe_load(path.read_text(encoding="utf-8"))["tau"] == 0.5
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["logit_adjustment"] == 0.5
 
 
 def test_every_point_of_the_front_has_a_file(curved_sweep, storage):
     paths = export_sweep("streets-1", whole_front=True, runtime=Runtime(storage=storage))
-    assert {path.name: read_export(path).tau for path in paths} == {
+    assert {path.name: read_export(path).logit_adjustment for path in paths} == {
         "trial-00001.yaml": 0.0,
         "trial-00001-tau-0.5.yaml": 0.5,
         "trial-00001-tau-1.yaml": 1.0,
     }
     plain = read_export(paths[-1])
-    assert (plain.tau, plain.measured_plain, plain.measured.tau) == (0.0, None, 0.0)
-    assert plain.baseline_adjusted.tau == 0.25
+    assert (plain.logit_adjustment, plain.measured_plain, plain.measured.logit_adjustment) == (0.0, None, 0.0)
+    assert plain.baseline_adjusted.logit_adjustment == 0.25
 
 
 def test_a_baseline_that_no_adjustment_suits_has_no_such_section(storage, curved_sweep):
@@ -145,8 +145,11 @@ def test_a_baseline_that_no_adjustment_suits_has_no_such_section(storage, curved
 @pytest.mark.parametrize("tau", [0.3, -0.25, ".nan", "strong"])
 def test_a_strength_that_no_evaluation_measures_is_refused_in_one_line(curved_sweep, storage, tau):
     (path,) = export_sweep("streets-1", runtime=Runtime(storage=storage))
-    path.write_text(path.read_text(encoding="utf-8").replace("\ntau: 0.5\n", f"\ntau: {tau}\n"), encoding="utf-8")
-    with pytest.raises(UserError, match=r"^\S+best.yaml: tau = [^\n]+; export it again$") as raised:
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("\nlogit_adjustment: 0.5\n", f"\nlogit_adjustment: {tau}\n"),
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError, match=r"^\S+best.yaml: logit_adjustment = [^\n]+; export it again$") as raised:
         read_export(path)
     if tau != "strong":
         assert "give one of 0, 0.25, 0.5, 0.75, 1" in str(raised.value)

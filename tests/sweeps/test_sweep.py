@@ -160,7 +160,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     best = yaml.safe_load((folder / "best.yaml").read_text(encoding="utf-8"))
     assert best["sweep"]["trial"] == choice.trial.number
     assert best["trial"] == choice.trial.config
-    assert best["tau"] == choice.point.tau
+    assert best["logit_adjustment"] == choice.point.tau
     assert list(best["measured"]["iou"].values()) == [None if x != x else x for x in choice.scores.iou]
 
     # MLflow: one run for the sweep, one for each trial, and the front marked.
@@ -181,19 +181,19 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     # The exported file, trained again, gives exactly the IoUs that it states. So do its weights, up to rounding.
     command(SCRIPTS / "train.py", folder / "best.yaml", "--dataset", "tiny").finish()
     result = EpochResult.from_json(read_checkpoint(folder / "best.checkpoint" / "trial-00000.pt")["result"])
-    assert dict(zip(data.class_names, result.at(best["tau"]).iou, strict=True)) == pytest.approx(
+    assert dict(zip(data.class_names, result.at(best["logit_adjustment"]).iou, strict=True)) == pytest.approx(
         {name: float("nan") if x is None else x for name, x in best["measured"]["iou"].items()}, abs=0, nan_ok=True
     )
     with safetensors.safe_open(folder / "best.safetensors", "pt") as file:
         metadata = file.metadata()
     assert json.loads(metadata["classes"]) == list(data.class_names)
-    assert float(metadata["tau"]) == best["tau"]
+    assert float(metadata["tau"]) == best["logit_adjustment"]
     assert TrialConfig.model_validate_json(metadata["config"]) == TrialConfig(**best["trial"])
     model = build_model(TrialConfig(**best["trial"]), data.num_classes)
     model.load_state_dict(safetensors.torch.load_file(folder / "best.safetensors"), strict=True)
     model = model.to(memory_format=torch.channels_last)
     (confusion,), _ = evaluate(model, open_dataset(tmp_path / "tiny").val, torch.device("cpu"))
-    tolerance = 1e-3 if best["tau"] else 1e-6  # folded, the adjustment is rounded in another place
+    tolerance = 1e-3 if best["logit_adjustment"] else 1e-6  # folded, the adjustment is rounded in another place
     assert fairness_report(iou_from_confusion(confusion)).miou == pytest.approx(best["measured"]["miou"], abs=tolerance)
 
 

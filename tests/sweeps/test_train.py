@@ -116,7 +116,7 @@ def test_the_weights_hold_the_adjustment_and_repeat_what_the_file_states(exporte
 def test_without_an_adjustment_the_weights_are_those_of_the_training(exported, data, in_process):
     plain = exported.with_name("plain.yaml")
     export = train.read_export(exported)
-    write_export(plain, export.model_copy(update={"tau": 0.0, "measured": export.measured_plain}))
+    write_export(plain, export.model_copy(update={"logit_adjustment": 0.0, "measured": export.measured_plain}))
     result = train_export(TrainOptions(config=plain))
     state = safetensors.torch.load_file(result.weights)
     trained = read_checkpoint(checkpoint_path(plain.with_suffix(".checkpoint"), train.TRIAL))["model"]

@@ -52,7 +52,7 @@ def test_adjusted_models_are_points_beside_their_plain_ones(storage):
 def test_adjusted_models_are_rows_of_the_table(storage):
     table = front_table(Sweep(storage).run_adjusted().outcome, NAMES)
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    shown = [(row["number"], row["tau"], row["on_front"], row["recommended"]) for row in rows]
+    shown = [(row["number"], row["logit_adjustment"], row["on_front"], row["recommended"]) for row in rows]
     assert shown == [
         (1, 0.0, True, False),
         (1, 0.5, True, True),

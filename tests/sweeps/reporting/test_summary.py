@@ -145,7 +145,8 @@ def test_the_verdict_compares_with_the_plain_and_with_the_adjusted_baseline(begi
 def test_an_adjusted_baseline_that_wins_is_compared_with_the_plain_one(begin):
     outcome = adjusted_sweep(begin, winner=BASELINE, again=())
     assert verdict(outcome.choose(), outcome) == (
-        "No searched configuration beats the baseline with adjusted logits, so it is recommended. Compared with mcce "
+        "No searched configuration beats the baseline with adjusted logits within the allowance, so it is recommended. "
+        "Compared with mcce "
         "(one seed, also used for the choice): worst-class IoU +0.050, mIoU +0.000 (allowed: -0.010)."
     )
 
