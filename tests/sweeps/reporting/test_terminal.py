@@ -36,6 +36,16 @@ def test_a_stopped_trial_says_after_which_epoch(begin):
     assert ended(search, second, *measures) == [line]
 
 
+def test_a_trial_that_an_adjustment_suits_shows_it(begin):
+    """Tau 1 has too low a mIoU. Trial 1 is best as it is."""
+    search = begin()
+    line = "mcce mIoU 0.500 worst 0.100 (rider) τ=0.5: 0.495 0.300"
+    assert ended(search, search.next(), {0.0: (0.5, 0.1), 0.5: (0.495, 0.3), 1.0: (0.4, 0.4)}) == [f"0 baseline {line}"]
+    assert ended(search, search.next(), {0.0: (0.5, 0.1), 0.5: (0.6, 0.05)}) == [
+        "1 baseline focal mIoU 0.500 worst 0.100 (rider)"
+    ]
+
+
 def test_a_failed_trial_says_why(begin):
     search = begin()
     assert ended(search, search.next(), error="the loss is not finite") == [

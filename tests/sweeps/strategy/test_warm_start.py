@@ -65,6 +65,20 @@ def test_the_front_of_an_earlier_sweep_is_tried_first_with_the_highest_guard_fir
     assert found == [search.record[number].params for number in wanted]
 
 
+def test_a_trial_with_several_points_on_the_front_is_tried_once_in_the_place_of_its_highest_guard(begin):
+    """Trial 2 is on the front by its adjusted models alone, trial 3 not at all."""
+    search = begin(space={**SPACE, "baselines": {"mcce": {"loss": "mcce"}}}, trials=3, confirm=0)
+    for curve in (
+        {0.0: (0.1, 0.05)},
+        {0.0: (0.50, 0.30), 0.5: (0.40, 0.40)},
+        {0.0: (0.45, 0.10), 0.5: (0.55, 0.20), 1.0: (0.30, 0.50)},
+        {0.0: (0.35, 0.10), 0.5: (0.35, 0.20)},
+    ):
+        train(search, search.next(), curve)
+    found = warm_start("one", search.record.store.url, search.space)
+    assert found == [search.record[number].params for number in (2, 1)]
+
+
 def test_a_sweep_without_a_searched_front_is_refused(begin):
     search = begin(trials=1, confirm=0)
     train(search, search.next(), (0.5, 0.1))
