@@ -7,28 +7,30 @@ from rich.markup import escape
 from rich.table import Table
 
 from sweeps.storage.measures import Measure
-from sweeps.storage.objectives import Objectives
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.floors import SHOWN, beside_bound
 from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.points import Point
 
+SHOWN_ALWAYS = ("miou", "worst_iou", "std_iou")
+"""The measures that every table shows."""
+
 
 def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
     """Print the front, the recommended model and the baseline with their fresh seeds, the verdict and the cost."""
-    choice = outcome.choose()
-    lead = shown_lead(outcome.objectives)
-    table = _table("Pareto front: mIoU against " + outcome.objectives.fairness.title, lead)
+    choice, fairness = outcome.choose(), outcome.objectives.fairness
+    more = None if fairness.name in SHOWN_ALWAYS else fairness
+    table = _table("Pareto front: mIoU against " + fairness.title, more)
     for point in outcome.front():
         mark = "recommended" if choice is not None and point == choice.point else ""
-        _add(table, point.trial, point.tau, class_names, mark, lead)
+        _add(table, point.trial, point.tau, class_names, mark, more)
     console.print(table)
     if choice is not None:
-        table = _table("Recommended configuration and baseline", lead)
+        table = _table("Recommended configuration and baseline", more)
         for point, role in [(choice.point, "recommended"), *_baselines(choice)]:
             for run in [point.trial, *outcome.repetitions(point.trial)]:
-                _add(table, run, point.tau, class_names, f"{role}, seed {run.config['seed']}", lead)
+                _add(table, run, point.tau, class_names, f"{role}, seed {run.config['seed']}", more)
         console.print(table)
         console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
     console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
@@ -110,31 +112,28 @@ def kept_floors(choice: Choice) -> str:
     return f"It keeps its floors: {shown}{more}."
 
 
-def shown_lead(objectives: Objectives) -> Measure | None:
-    """The fairness measure if it needs a column of its own."""
-    return None if objectives.fairness.name in ("worst_iou", "std_iou") else objectives.fairness
-
-
-def _table(title: str, lead: Measure | None) -> Table:
+def _table(title: str, more: Measure | None) -> Table:
+    """An empty table. `more`: a measure that only this sweep shows."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right")
     table.add_column("configuration", overflow="fold")
-    for name in ("\N{GREEK SMALL LETTER TAU}", "mIoU", *([] if lead is None else [lead.label]), "worst IoU"):
+    for name in ("\N{GREEK SMALL LETTER TAU}", "mIoU", "worst IoU"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("worst class", no_wrap=True)
-    table.add_column("std", justify="right", no_wrap=True)
+    for name in ("std", *([] if more is None else [escape(more.label)])):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     return table
 
 
 def _add(
-    table: Table, trial: TrialRecord, tau: float, class_names: Sequence[str], note: str, lead: Measure | None
+    table: Table, trial: TrialRecord, tau: float, class_names: Sequence[str], note: str, more: Measure | None
 ) -> None:
     scores = trial.last.at(tau)
     report = scores.report
     worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
     label = escape(trial.label.split(" seed=")[0])
-    leading = [] if lead is None else [f"{lead.value(scores):.3f}"]
-    figures = f"{tau:g}", f"{report.miou:.3f}", *leading, *worst, f"{report.std_iou:.3f}", str(trial.epoch)
-    table.add_row(str(trial.number), label, *figures, note)
+    figures = [f"{tau:g}", f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}"]
+    figures += [] if more is None else [f"{more.value(scores):.3f}"]
+    table.add_row(str(trial.number), label, *figures, str(trial.epoch), note)

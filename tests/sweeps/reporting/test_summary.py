@@ -102,6 +102,20 @@ def test_the_verdict_names_the_tightest_floors_of_the_classes_that_are_there(beg
     assert text.endswith(" It keeps its floors: miou 0.50 of 0.35, wall 0.50 of 0.25, road 0.60 of 0.30.")
 
 
+def test_the_tables_show_the_measure_that_leads(begin):
+    search = begin(space=ALONE, trials=1, confirm=0, objective="iou:wall", classes=NAMES)
+    trial, screen = search.next(), Screen()
+    for epoch in range(1, EPOCHS + 1):
+        search.record_epoch(trial.number, ious(epoch, 0.9, 0.3, 0.4, 0.8))
+    search.record_end(trial.number)
+    summary(search.outcome, NAMES, screen.console)
+    assert screen.lines[:3] == [
+        "Pareto front: mIoU against IoU of wall",
+        "trial configuration τ mIoU worst IoU worst class std wall epochs",
+        f"0 {trial.label} 0 0.600 0.300 rider 0.294 0.400 4 recommended",
+    ]
+
+
 # Logit adjustment
 
 ONE_BASELINE = {**SPACE, "baselines": {"mcce": {"loss": "mcce"}}}
