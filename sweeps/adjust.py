@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 GRID = tuple(step / 8 for step in range(13))
 """The strengths that are compared: 0 to 1.5."""
 BEFORE = "adjusted_before"
-"""Key of the metadata of weights that were adjusted again."""
+"""Key of the metadata of weights that were adjusted again: a list of their earlier `tau` and `class_shares`."""
 
 
 class AdjustOptions(Options):
@@ -70,7 +70,7 @@ class AdjustResult:
     held_out: CrossFit | None
     """What the rule is worth on images that did not choose; None with one image, or without a recommendation."""
     test: tuple[Scores, ...]
-    """On the test split, the scores of the plain model and of the tau that is written; empty without a test split."""
+    """On the test split, the scores of the plain model and of the tau that is written; empty without its labels."""
     weights: Path | None
     """The file that was written; None if tau is 0."""
 
@@ -129,25 +129,36 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
     """
     source, data = options.weights, resolve_dataset(options.dataset)
     weights = _read(options, data)
-    target = options.out or source.with_name(f"{source.name.removesuffix('.safetensors')}.adjusted.safetensors")
+    data.require_trainable()
+    name = source.name or source.resolve().name  # "." has no name
+    beside = source if source.name else source.resolve()
+    target = options.out or beside.with_name(f"{name.removesuffix('.safetensors')}.adjusted.safetensors")
     if target.absolute() == source.absolute():
         raise UserError(f"{target}: the weights to adjust; give another --out")
+    if not target.parent.is_dir():
+        raise UserError(f"{target}: no such folder as {target.parent}; make it or give another --out")
     floors = parse_floors(options.floors, data.class_names)
     objectives = Objectives(options.objective, options.miou_allowance, data.class_names, floors)
     check_classes(objectives, data.val.pixel_counts.sum(axis=0))
     taus = tuple(sorted({*GRID, *([] if options.tau is None else [options.tau])}))
-    counts = _counts(weights, data.val, data, taus)
-    curve = measured_curve(taus, counts)
+    every = _counts(weights, data.val, data, taus)
+    shown = measured_curve(taus, every)
+    counts = every[[taus.index(tau) for tau in GRID]]  # a given tau has no part in the choice
+    curve = tuple(scores for scores in shown if scores.tau in GRID)
     found = [(f"tau {scores.tau:g}", standings(objectives, scores, curve[0])) for scores in curve]
-    recommended = taus[choose_tau(curve, objectives)] if any(keeps(one) for _, one in found) else None
+    recommended = GRID[choose_tau(curve, objectives)] if any(keeps(one) for _, one in found) else None
     tau = recommended if options.tau is None else options.tau
     if tau is None:
         raise UserError(f"{source}: {nearest_misses(found, 'strength')}")
-    held_out = None if recommended is None else cross_fit(taus, counts, objectives)
+    held_out = None if recommended is None else cross_fit(GRID, counts, objectives)
     pair = (0.0, tau) if tau else (0.0,)
-    test = () if data.test is None else measured_curve(pair, _counts(weights, data.test, data, pair))
+    test = (
+        ()
+        if data.test is None or not data.test.pixel_counts.any()
+        else measured_curve(pair, _counts(weights, data.test, data, pair))
+    )
     written = _write(target, weights, data, tau) if tau else None
-    result = AdjustResult(curve, recommended, held_out, test, written)
+    result = AdjustResult(shown, recommended, held_out, test, written)
     print("\n".join(_lines(result, objectives, tau, data)))
     return result
 
@@ -195,12 +206,15 @@ def _write(target: Path, weights: "Weights", data: Dataset, tau: float) -> Path:
     fold(weights.model, shares, tau)
     made = {
         "classes": json.dumps(data.class_names),
-        "tau": f"{tau:g}",
+        "tau": str(tau),
         "class_shares": json.dumps(shares.tolist()),
         "folded_into": "segmentation_head.0.bias",
     }
     if (earlier := weights.metadata.get("tau", "0")) != "0":
-        made[BEFORE] = json.dumps({"tau": earlier, "class_shares": weights.metadata.get("class_shares")})
+        before = {"tau": earlier, "class_shares": weights.metadata.get("class_shares")}
+        made[BEFORE] = json.dumps([*json.loads(weights.metadata.get(BEFORE, "[]")), before])
+        if before["class_shares"] == made["class_shares"]:  # then the strengths add up
+            made["tau"] = str(float(earlier) + tau)
     export_weights(weights.model.cpu().state_dict(), target, {**weights.metadata, **made})
     return target
 

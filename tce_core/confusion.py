@@ -83,8 +83,9 @@ def count_each(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     for before, after in pairwise(predictions):
         changed = before != after
         row = (image[changed] * 256 + labels[changed]) * num_classes
-        new, old = (torch.bincount(row + one[changed], minlength=counts[0].numel()) for one in (after, before))
-        counts.append(counts[-1] + (new - old).view(counts[0].shape))
+        one, moved = torch.ones_like(row, dtype=torch.int64), counts[-1].clone()
+        moved.view(-1).index_add_(0, row + after[changed], one).index_add_(0, row + before[changed], -one)
+        counts.append(moved)
     return torch.stack(counts)
 
 

@@ -182,7 +182,7 @@ def test_adjusted_weights_are_refused_unless_asked_for(at, capsys):
     assert main(["adjust", "once.safetensors", *options, "--out", "twice.safetensors", "--again"]) == 0
     with safetensors.safe_open("twice.safetensors", framework="np") as file:
         metadata = file.metadata()
-    assert (metadata["tau"], json.loads(metadata[BEFORE])["tau"]) == ("0.5", "0.5")
+    assert (metadata["tau"], [one["tau"] for one in json.loads(metadata[BEFORE])]) == ("1.0", ["0.5"])
     once, twice = (
         adjust_weights(AdjustOptions(weights=name, dataset="data", tau=tau, out="x.safetensors", again=True)).curve
         for name, tau in (("run.safetensors", 1.0), ("twice.safetensors", 0.0))
@@ -205,6 +205,7 @@ def test_adjusted_weights_are_refused_unless_asked_for(at, capsys):
         (["state.pt"], "it does not say which model it is for; give --encoder"),
         (["state.pt", "--encoder", "resnet999"], "unknown encoder 'resnet999'"),
         (["state.pt", "--encoder", "resnet18"], "state.pt: the weights do not fit the model"),
+        (["run.safetensors", "--out", "nowhere/x.safetensors"], "no such folder as nowhere"),
         (["data"], "config.json and model.safetensors missing; a folder must be one of smp's save_pretrained"),
         (["data/val.arrow"], "not weights that can be read safely"),
         (["run.safetensors", "--dataset", "nowhere"], "nowhere: no such data set"),
@@ -301,3 +302,21 @@ def test_floors_that_no_strength_keeps_are_refused_unless_a_tau_is_given(at, cap
     printed = capsys.readouterr().out
     assert "No strength keeps miou=0.99." in printed
     assert "recommended" not in printed.lower()
+
+
+def test_a_given_tau_has_no_part_in_the_recommendation(at):
+    def found(tau):
+        return adjust_weights(
+            AdjustOptions(weights="run.safetensors", dataset="data", tau=tau, out="given.safetensors")
+        )
+
+    free, given = found(0), found(0.3333333333)
+    assert (given.recommended, given.held_out.taus) == (free.recommended, free.held_out.taus)
+    with safetensors.safe_open("given.safetensors", framework="np") as file:
+        assert float(file.metadata()["tau"]) == 0.3333333333
+
+
+def test_a_folder_is_adjusted_from_within(at, monkeypatch):
+    monkeypatch.chdir(at / "saved")
+    result = adjust_weights(AdjustOptions(weights=".", dataset=at / "data", tau=0.5))
+    assert result.weights == at / "saved.adjusted.safetensors"
