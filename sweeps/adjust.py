@@ -184,7 +184,7 @@ def _read(options: AdjustOptions, data: Dataset) -> "Weights":
 
 
 def _counts(weights: "Weights", split: Split, data: Dataset, taus: Sequence[float]) -> "np.ndarray":
-    """(T, N, 3, K) counts of a split, see `evaluate`. In float32, in which the folded weights give the same classes."""
+    """(T, N, 3, K) counts of a split, see `evaluate`; 0 for classes that its truth lacks. In float32, in which the folded weights give the same classes."""
     import torch
 
     from tce_core.adjust import class_shares, offsets
@@ -194,7 +194,9 @@ def _counts(weights: "Weights", split: Split, data: Dataset, taus: Sequence[floa
     device = default_device()
     model = weights.model.to(device).to(memory_format=torch.channels_last)
     moved = torch.from_numpy(offsets(class_shares(data.train.pixel_counts), taus))
-    return evaluate(model, split, device, offsets=moved)[1].numpy()
+    counts = evaluate(model, split, device, offsets=moved)[1].numpy()
+    counts[:, :, :, split.pixel_counts.sum(axis=0) == 0] = 0  # one false pixel would make the IoU 0 instead of NaN
+    return counts
 
 
 def _write(target: Path, weights: "Weights", data: Dataset, tau: float) -> Path:
@@ -227,6 +229,8 @@ def _lines(result: AdjustResult, objectives: Objectives, tau: float, data: Datas
         report, mark = scores.report, "  <- recommended" if scores.tau == result.recommended else ""
         worst = f"{report.worst_iou:6.4f}  {data.class_names[report.worst_class]:<{max(width, 11)}}"
         lines.append(f"{scores.tau:6.3f}  {report.miou:6.4f}  {worst}  {report.sorted_bottom:13.4f}{mark}")
+    if lacking := [data.class_names[k] for k in np.flatnonzero(data.val.pixel_counts.sum(axis=0) == 0)]:
+        lines.append(f"Left out, because the val split does not show them: {', '.join(lacking)}.")
     floors = ", ".join(map(repr, objectives.all_floors))
     if result.recommended is None:
         lines += ["", f"No strength keeps {floors}."]

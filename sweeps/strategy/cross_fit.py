@@ -51,14 +51,26 @@ def cross_fit(taus: Sequence[float], counts: Counts, objectives: Objectives, see
     images = counts.shape[1]
     if images < 2:
         return None
-    order = np.random.default_rng(seed).permutation(images)
-    halves = order[: images // 2], order[images // 2 :]
+    halves = _halves(counts[0, :, 0] + counts[0, :, 2], seed)
     one, other = (
         choose_tau([_scores(tau, part[half]) for tau, part in zip(taus, counts, strict=True)], objectives)
         for half in halves
     )
     held_out = np.concatenate([counts[other, halves[0]], counts[one, halves[1]]])
     return CrossFit((taus[one], taus[other]), _scores(0.0, counts[0]), _scores(np.nan, held_out))
+
+
+def _halves(truth: Counts, seed: int) -> tuple[Counts, Counts]:
+    """Split images into halves that share the images of each class, of the rarest first.
+
+    Images (N, K) with the pixels of each class are put in the order of their rarest class, and every second one goes
+    to the other half.
+    """
+    shown = truth > 0
+    rarity = np.where(shown, shown.sum(axis=0), len(truth) + 1)
+    mixed = np.random.default_rng(seed).permutation(len(truth))
+    order = mixed[np.lexsort((rarity.argmin(axis=1)[mixed], rarity.min(axis=1)[mixed]))]
+    return order[::2], order[1::2]
 
 
 def _scores(tau: float, counts: Counts) -> Scores:

@@ -80,3 +80,14 @@ def test_one_image_cannot_be_halved():
     one = counts([0.1, 0.9], [0.3, 0.7], [0.4, 0.5], images=1)
     assert cross_fit(TAUS, one, WORST) is None
     assert cross_fit(TAUS, np.concatenate([one, 0 * one], axis=1), WORST) is None  # the second is void
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_both_halves_show_a_class_of_two_images(seed):
+    from sweeps.strategy.cross_fit import _halves
+
+    truth = np.array([[5, 1 if image in (2, 7) else 0] for image in range(10)])
+    one, other = _halves(truth, seed)
+    assert sorted([*one, *other]) == list(range(10))
+    assert truth[one, 1].any()
+    assert truth[other, 1].any()
