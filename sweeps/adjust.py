@@ -124,15 +124,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/adju
 def adjust_weights(options: AdjustOptions) -> AdjustResult:
     """Compare strengths of logit adjustment, print what they do, and write adjusted weights.
 
+    Classes that the truth of a split lacks have no part in its figures.
+
     Raises:
         UserError: a file that cannot be read or written, or weights that do not fit the data set.
     """
     source, data = options.weights, resolve_dataset(options.dataset)
     weights = _read(options, data)
     data.require_trainable()
-    name = source.name or source.resolve().name  # "." has no name
-    beside = source if source.name else source.resolve()
-    target = options.out or beside.with_name(f"{name.removesuffix('.safetensors')}.adjusted.safetensors")
+    beside = source if source.name else source.resolve()  # "." has no name
+    target = options.out or beside.with_name(f"{beside.name.removesuffix('.safetensors')}.adjusted.safetensors")
     if target.absolute() == source.absolute():
         raise UserError(f"{target}: the weights to adjust; give another --out")
     if not target.parent.is_dir():
@@ -140,6 +141,8 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
     floors = parse_floors(options.floors, data.class_names)
     objectives = Objectives(options.objective, options.miou_allowance, data.class_names, floors)
     check_classes(objectives, data.val.pixel_counts.sum(axis=0))
+    if "miou_allowance" in options.model_fields_set and objectives.all_floors == floors:
+        raise UserError(f"--miou-allowance and --floor {objectives.guard.name} set the same floor; give one of them")
     taus = tuple(sorted({*GRID, *([] if options.tau is None else [options.tau])}))
     every = _counts(weights, data.val, data, taus)
     shown = measured_curve(taus, every)
@@ -152,11 +155,8 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
         raise UserError(f"{source}: {nearest_misses(found, 'strength')}")
     held_out = None if recommended is None else cross_fit(GRID, counts, objectives)
     pair = (0.0, tau) if tau else (0.0,)
-    test = (
-        ()
-        if data.test is None or not data.test.pixel_counts.any()
-        else measured_curve(pair, _counts(weights, data.test, data, pair))
-    )
+    labelled = data.test is not None and data.test.pixel_counts.any()
+    test = measured_curve(pair, _counts(weights, data.test, data, pair)) if data.test and labelled else ()
     written = _write(target, weights, data, tau) if tau else None
     result = AdjustResult(shown, recommended, held_out, test, written)
     print("\n".join(_lines(result, objectives, tau, data)))
@@ -165,15 +165,15 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
 
 def _read(options: AdjustOptions, data: Dataset) -> "Weights":
     """Read the weights, and check that they are of these classes and not adjusted yet."""
-    from tce_core.weights import Architecture, read_weights
+    from tce_core.weights import Architecture, class_names_of, read_weights
 
     given = {key: value for key in ("output_stride", "atrous_rates") if (value := getattr(options, key)) is not None}
     if given and options.encoder is None:
         raise UserError(f"--{next(iter(given)).replace('_', '-')} is for a state dict; give --encoder with it")
     architecture = None if options.encoder is None else Architecture(options.encoder, **given)
     weights = read_weights(options.weights, data.num_classes, architecture)
-    names = json.loads(weights.metadata.get("classes", "null"))
-    if names is not None and tuple(names) != data.class_names:
+    names = class_names_of(weights.metadata)
+    if names is not None and names != data.class_names:
         raise UserError(
             f"{options.weights}: weights for the classes {', '.join(names)}, "
             f"but {data.path} has {', '.join(data.class_names)}"
@@ -184,7 +184,10 @@ def _read(options: AdjustOptions, data: Dataset) -> "Weights":
 
 
 def _counts(weights: "Weights", split: Split, data: Dataset, taus: Sequence[float]) -> "np.ndarray":
-    """(T, N, 3, K) counts of a split, see `evaluate`; 0 for classes that its truth lacks. In float32, in which the folded weights give the same classes."""
+    """Return (T, N, 3, K) counts of a split, see `evaluate`; they are 0 for classes that its truth lacks.
+
+    It computes in float32, in which the folded weights give the same classes.
+    """
     import torch
 
     from tce_core.adjust import class_shares, offsets

@@ -44,7 +44,12 @@ def most_likely_adjusted(logits: Tensor, offsets: Tensor) -> Tensor:
 
     Returns:
         (T, B, H, W) uint8. A row of zeros gives `most_likely(logits)`.
+
+    Raises:
+        ValueError: see `check_line`; a GPU is not waited for to check it.
     """
+    if not offsets.is_cuda:
+        check_line(offsets)
     images, classes, height, width = logits.shape
     result = torch.empty(len(offsets), images, height, width, dtype=torch.uint8, device=logits.device)
     rows = min(height, max(1, (GPU_TILE if logits.is_cuda else CPU_TILE) // (classes * width)))
@@ -59,6 +64,21 @@ def most_likely_adjusted(logits: Tensor, offsets: Tensor) -> Tensor:
             shares = [tiles[first::threads] for first in range(threads)]
             list(pool.map(lambda share: _on_cpu(logits, offsets, share, rows, result), shares))
     return result
+
+
+def check_line(offsets: Tensor) -> None:
+    """Check that the rows of offsets (T, K) lie on a line, in order, as tau log pi does for rising taus.
+
+    Raises:
+        ValueError: they do not.
+    """
+    steps = offsets.double() - offsets[0].double()
+    whole = steps[-1]
+    length = whole.square().sum()
+    shares = steps @ whole / length if length > 0 else torch.linspace(0, 1, len(offsets), dtype=torch.float64)
+    straight = torch.allclose(steps, shares[:, None] * whole, rtol=1e-4, atol=1e-4)
+    if not straight or (shares.diff() < 0).any():
+        raise ValueError("the offsets do not lie on a line in order; give tau log pi for rising taus")
 
 
 def _on_gpu(logits: Tensor, offsets: Tensor, tiles: Iterable[Tile], rows: int, result: Tensor) -> None:

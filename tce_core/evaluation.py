@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tce_core import distributed
-from tce_core.argmax import most_likely, most_likely_adjusted
+from tce_core.argmax import check_line, most_likely, most_likely_adjusted
 from tce_core.colours import normalise
 from tce_core.confusion import confusion_of_classes, count_each, image_counts
 from tce_core.data.dataset import Split
@@ -79,10 +79,12 @@ def evaluate(
         negatives of each image (T, N, 3, K) int64. Both are on the CPU and the same on every rank.
 
     Raises:
-        ValueError: a label of the split is neither a class nor `VOID`.
+        ValueError: a label of the split is neither a class nor `VOID`, or the offsets are not those of rising taus.
     """
     model.eval()
     world, rank, k = distributed.world_size(), distributed.rank(), split.num_classes
+    if offsets is not None:
+        check_line(offsets.cpu())
     moved = None if offsets is None else offsets.to(device, torch.float32)
     taus = 1 if offsets is None else len(offsets)
     labelled = torch.zeros(taus, 256, k, dtype=torch.int64, device=device)

@@ -20,6 +20,8 @@ from tce_core.errors import UserError
 from tce_core.model import build_model, check_encoder
 
 HEAD = "segmentation_head.0.weight"
+DESCRIBED = ("config", "architecture")
+"""Keys of the metadata that describe the model, as JSON: our configuration, or arguments of smp."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def read_weights(path: Path, num_classes: int, architecture: Architecture | None
         raise UserError(f"{path}: not the weights of a DeepLabv3+ of smp: {HEAD} is missing")
     if len(state[HEAD]) != num_classes:
         raise UserError(f"{path}: weights for {len(state[HEAD])} classes, but the data set has {num_classes}")
-    described = next((key for key in ("config", "architecture") if key in metadata), None)
+    metadata = {key: text for key, text in metadata.items() if key not in DESCRIBED or _is_mapping(text)}
+    described = next((key for key in DESCRIBED if key in metadata), None)
     if described is None:
         if architecture is None:
             raise UserError(f"{path}: it does not say which model it is for; give --encoder")
@@ -81,6 +84,23 @@ def read_weights(path: Path, num_classes: int, architecture: Architecture | None
         lines = str(error).strip().splitlines()
         raise UserError(f"{path}: the weights do not fit the model: {lines[min(1, len(lines) - 1)].strip()}") from None
     return Weights(model.eval(), metadata)
+
+
+def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return the names of the classes that the weights are for; None if the metadata does not hold such a list."""
+    try:
+        names = json.loads(metadata.get("classes", "null"))
+    except ValueError:
+        return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def _is_mapping(text: str) -> bool:
+    """Whether a text is JSON of ours; other programs may use the same key."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _flags(architecture: Architecture) -> list[str]:

@@ -1,5 +1,6 @@
 """Choose the strength of a logit adjustment, and measure the choice on images that did not make it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,17 +46,17 @@ def cross_fit(taus: Sequence[float], counts: Counts, objectives: Objectives, see
         seed: seed of the split into halves.
 
     Returns:
-        None if fewer than two images have a valid pixel.
+        None if fewer than two images have a valid pixel, or if a half does not show the class that leads.
     """
     counts = counts[:, counts[0].any(axis=(1, 2))]
     images = counts.shape[1]
     if images < 2:
         return None
     halves = _halves(counts[0, :, 0] + counts[0, :, 2], seed)
-    one, other = (
-        choose_tau([_scores(tau, part[half]) for tau, part in zip(taus, counts, strict=True)], objectives)
-        for half in halves
-    )
+    curves = [[_scores(tau, part[half]) for tau, part in zip(taus, counts, strict=True)] for half in halves]
+    if any(math.isnan(objectives.lead.value(curve[0])) for curve in curves):
+        return None
+    one, other = (choose_tau(curve, objectives) for curve in curves)
     held_out = np.concatenate([counts[other, halves[0]], counts[one, halves[1]]])
     return CrossFit((taus[one], taus[other]), _scores(0.0, counts[0]), _scores(np.nan, held_out))
 

@@ -13,10 +13,11 @@ import torch
 from sweeps import adjust
 from sweeps.__main__ import main
 from sweeps.adjust import BEFORE, AdjustOptions, adjust_weights
+from tce_core import VOID
 from tce_core.adjust import class_shares, offsets
 from tce_core.checkpoint import export_weights, read_checkpoint
 from tce_core.config import TrialConfig
-from tce_core.data.dataset import open_dataset
+from tce_core.data.dataset import SplitWriter, open_dataset
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.evaluation import evaluate
@@ -294,9 +295,9 @@ def test_architecture_defaults_are_those_of_smp():
 
 
 def test_floors_that_no_strength_keeps_are_refused_unless_a_tau_is_given(at, capsys):
-    said = refused(capsys, "run.safetensors", "--dataset", "data", "--floor", "miou=0.99")
+    said = refused(capsys, "run.safetensors", "--dataset", "data", "--floor", "miou=0.99", "--out", "no.safetensors")
     assert re.search(r"no strength keeps the floors; nearest: tau [\d.]+: miou 0\.\d+ of 0\.99", said)
-    assert not (at / "run.adjusted.safetensors").exists()
+    assert not (at / "no.safetensors").exists()
     given = ["--floor", "miou=0.99", "--tau", "0.5", "--out", "forced.safetensors"]
     assert main(["adjust", "run.safetensors", "--dataset", "data", *given]) == 0
     printed = capsys.readouterr().out
@@ -320,3 +321,45 @@ def test_a_folder_is_adjusted_from_within(at, monkeypatch):
     monkeypatch.chdir(at / "saved")
     result = adjust_weights(AdjustOptions(weights=".", dataset=at / "data", tau=0.5))
     assert result.weights == at / "saved.adjusted.safetensors"
+
+
+def test_metadata_of_another_program_is_left_alone(at, capsys):
+    state = safetensors.torch.load_file(at / "run.safetensors")
+    safetensors.torch.save_file(state, at / "foreign.safetensors", {"config": "yolo v9", "classes": "10"})
+    assert main(["adjust", "foreign.safetensors", "--dataset", "data", *FITTING]) == 0
+    assert "Recommended" in capsys.readouterr().out
+
+
+def test_the_allowance_and_a_floor_of_the_same_measure_are_refused(at, capsys):
+    both = ["--miou-allowance", "0.02", "--floor", "miou=-0.01"]
+    assert "set the same floor" in refused(capsys, "run.safetensors", "--dataset", "data", *both)
+
+
+def without_class(data, folder, split, absent):
+    """A copy of the data set whose `split` shows nothing of the classes in `absent`."""
+    folder.mkdir()
+    for part in (data.train, data.val, data.test):
+        with SplitWriter(folder / f"{part.name}.arrow", part.classes, part.source, part.name) as writer:
+            for i in range(len(part)):
+                mask = part.mask(i).copy()
+                if part.name == split:
+                    mask[np.isin(mask, absent)] = VOID
+                writer.add(str(i), part.image(i), mask)
+    return folder
+
+
+def test_classes_that_val_lacks_are_named_and_have_no_part(at, tmp_path, capsys):
+    data = open_dataset(at / "data")
+    folder = without_class(data, tmp_path / "lacking", "val", [0])
+    given = AdjustOptions(weights=at / "run.safetensors", dataset=folder, out=tmp_path / "out.safetensors", tau=1.0)
+    result = adjust_weights(given)
+    assert f"{data.class_names[0]}" in next(line for line in capsys.readouterr().out.splitlines() if "Left out" in line)
+    assert all(np.isnan(scores.iou[0]) for scores in result.curve)
+
+
+def test_a_test_split_without_labels_counts_as_none(at, tmp_path, capsys):
+    data = open_dataset(at / "data")
+    folder = without_class(data, tmp_path / "blind", "test", list(range(data.num_classes)))
+    given = AdjustOptions(weights=at / "run.safetensors", dataset=folder, out=tmp_path / "out.safetensors", tau=1.0)
+    assert adjust_weights(given).test == ()
+    assert "Test split" not in capsys.readouterr().out

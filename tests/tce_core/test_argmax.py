@@ -67,3 +67,14 @@ def test_a_gpu_predicts_the_same(layout):
     logits = 3 * torch.randn(2, CLASSES, 33, 40, generator=torch.Generator().manual_seed(2))
     logits, moved = logits.contiguous(memory_format=layout), adjustments()
     assert torch.equal(most_likely_adjusted(logits.cuda(), moved.cuda()).cpu(), most_likely_adjusted(logits, moved))
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2, 4], [0, 2, 1]])
+def test_offsets_off_a_line_or_out_of_order_are_refused(rows):
+    """On a CPU, only the first and the last row are computed everywhere."""
+    moved = torch.outer(torch.tensor(rows, dtype=torch.float32), torch.tensor([-1.0, -2.0, 0.0]))
+    if len(rows) == 4:
+        most_likely_adjusted(torch.zeros(1, 3, 2, 2), moved)  # steps of any length are fine
+        moved[1, 0] = 1
+    with pytest.raises(ValueError, match="on a line in order"):
+        most_likely_adjusted(torch.zeros(1, 3, 2, 2), moved)

@@ -91,3 +91,13 @@ def test_both_halves_show_a_class_of_two_images(seed):
     assert sorted([*one, *other]) == list(range(10))
     assert truth[one, 1].any()
     assert truth[other, 1].any()
+
+
+def test_a_leading_class_that_one_half_lacks_has_no_held_out_figures():
+    counts = np.zeros((2, 4, 3, 2), np.int64)
+    counts[:, :, 0, 0] = 10
+    counts[:, 0, 0, 1] = 5  # class b is in one image only
+    objectives = Objectives("iou:b", 0.01, ("a", "b"))
+    assert cross_fit((0.0, 1.0), counts, objectives) is None
+    counts[:, 1, 0, 1] = 5
+    assert cross_fit((0.0, 1.0), counts, objectives) is not None
