@@ -19,8 +19,22 @@ from sweeps.reporting.labels import Spot, place_labels, points_along
 
 # The colours of Okabe and Ito: people with any common colour blindness can tell them apart.
 GREY, BLUE, SKY, VERMILLION = "#999999", "#0072B2", "#56B4E9", "#D55E00"
-BASELINES = [("square", "#009E73"), ("diamond", "#CC79A7"), ("triangle-up", "#E69F00"), ("triangle-down", BLACK)]
-MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "star": "*"}
+BASELINES = [
+    ("square", "#009E73"),
+    ("diamond", "#CC79A7"),
+    ("triangle-up", "#E69F00"),
+    ("triangle-down", BLACK),
+    ("pentagon", BLUE),
+]
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "diamond": "D",
+    "triangle-up": "^",
+    "triangle-down": "v",
+    "pentagon": "p",
+    "star": "*",
+}
 Limits = tuple[float, float]
 Polyline = tuple[list[float], list[float]]  # x and y of the vertices; NaN interrupts the line
 
