@@ -1,6 +1,7 @@
 """Compare encoders on the built-in data set: how well does each segment after a minute of training on one core?
 
-    python benchmarks/encoders.py [--encoders NAME ...] [--seconds 60 120] [--seeds 0 1 2] [--lr 0.1 0.2] [--quick]
+    python benchmarks/encoders.py [--encoders NAME ...] [--losses NAME ...] [--seconds 60 120] [--seeds 0 1 2]
+                                  [--lr 0.1 0.2] [--quick]
 
 All other settings are those of the search space `streets`. As in a sweep, each training has one thread, and as many
 run at a time as there are cores (at most two). A training gets as many steps as fit into the time, by the encoder's
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument("--seconds", nargs="*", type=float, default=[60, 120], help="training times; none: no training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds (default: 0 1 2)")
     parser.add_argument("--lr", nargs="+", type=float, help="learning rates to try (default: that of the space)")
+    parser.add_argument("--losses", nargs="+", default=list(LOSSES), help="losses (default: mcce class_tilt)")
     parser.add_argument("--t", type=float, default=0.5, help="tilt of class_tilt (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of measuring the steps (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="two encoders for a few seconds: a check, not a result")
@@ -90,7 +92,7 @@ def main() -> None:
         runs = [
             (config.model_copy(update={"loss": loss}), cost.whole)
             for config, cost in zip(configs, both, strict=True)
-            for loss in LOSSES
+            for loss in options.losses
         ]
         if options.seconds and options.lr:
             runs = best_rates(pool, path, runs, min(options.seconds), options.lr, options.seeds[0])
