@@ -23,6 +23,14 @@ def adjustments(seed=0, classes=CLASSES, taus=TAUS):
     ).float()
 
 
+@pytest.fixture
+def torch_threads():
+    """Set the number of torch's threads for one test: other tests compare sums whose order depends on it."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @LAYOUTS
 @DTYPES
 def test_the_most_likely_class_is_torch_s_argmax(layout, dtype):
@@ -37,9 +45,9 @@ def test_the_most_likely_class_is_torch_s_argmax(layout, dtype):
 @LAYOUTS
 @DTYPES
 @pytest.mark.parametrize(("tile", "threads"), [(1, 1), (5000, 1), (5000, 3), (argmax.CPU_TILE, 3)])
-def test_every_adjustment_is_numpy_s_argmax(layout, dtype, tile, threads, monkeypatch):
+def test_every_adjustment_is_numpy_s_argmax(layout, dtype, tile, threads, monkeypatch, torch_threads):
     monkeypatch.setattr(argmax, "CPU_TILE", tile)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    torch_threads(threads)
     logits = 3 * torch.randn(2, CLASSES, 33, 40, generator=torch.Generator().manual_seed(1))
     logits = logits.to(dtype).contiguous(memory_format=layout)[..., 1:, :-3]
     moved = adjustments()
