@@ -28,7 +28,7 @@ def swept(tmp_path_factory):
 def test_a_sweep_from_python_ends_with_its_front(swept):
     folder, printed = swept
     assert "The front, by rising mIoU:" in printed
-    assert "Baselines:   mcce, focal, class-uniform" in printed
+    assert "Baselines:   mcce, weighted_ce, ce_dice, class-uniform" in printed
     assert f"Exported to  {folder}/runs/example/best.yaml" in printed
     assert (folder / "runs" / "example" / "best.yaml").is_file()
 
@@ -37,9 +37,9 @@ def test_a_sweep_from_python_ends_with_its_front(swept):
 def test_the_record_of_that_sweep_is_read(swept):
     folder, _ = swept
     lines = run(folder, "read_the_record.py", "example").splitlines()
-    assert lines[0] == "Sweep 'example', 10 epochs so far"
+    assert lines[0] == "Sweep 'example', 12 epochs so far"
     trials = lines[1 : lines.index("Hypervolume of the front after each trial that ended:")]
-    assert [line.split()[1] for line in trials] == ["baseline"] * 3 + ["search"] * 2
+    assert [line.split()[1] for line in trials] == ["baseline"] * 4 + ["search"] * 2
     assert any(line.startswith("| class") for line in lines)
 
 

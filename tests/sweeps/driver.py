@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from sweeps.reporting.tracking import EXPERIMENT
 from sweeps.storage.record import Record
+from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.search import Search
 from tce_core.data.streets.dataset import make_streets
 from tests.sweeps.commands import SCRIPTS, SPACE, Command
@@ -114,6 +115,11 @@ class Place:
 
     def _look(self):
         return sqlite3.connect(f"file:{self.folder}/sweeps.db?mode=ro", uri=True, timeout=0.1)
+
+    def planned(self, searched, name="a"):
+        """The trials of a sweep with one baseline and `--confirm 1`; a baseline that wins is not confirmed twice."""
+        record = self.record(name)
+        return searched + (2 if Outcome(record, record.plan.objectives).choose().is_baseline else 3)
 
     def completely_recorded(self, planned, name="a"):
         """Check and return the record: exactly `planned` trials have ended, with every epoch once and in order."""

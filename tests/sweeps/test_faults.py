@@ -73,7 +73,7 @@ def test_a_sweep_is_resumed_after_a_kill_and_after_ctrl_c_and_refuses_a_second_p
 
     known = place.epochs()
     assert f"; it continues after {known} epochs" in place.resume().ended()
-    record = place.completely_recorded(planned=7)
+    record = place.completely_recorded(place.planned(searched=4))
     assert [trial.params for trial in record.trials("search")] == replayed(record)
     place.completely_shown(record)
 
@@ -164,7 +164,7 @@ def test_a_clock_that_is_set_back_an_hour_changes_nothing(place):
     sweep.until(lambda: place.epochs() >= 4)
     (place.folder / "back").touch()
     sweep.ended()
-    record = place.completely_recorded(planned=7)
+    record = place.completely_recorded(place.planned(searched=4))
     started = [trial.datetime_start for trial in record.study.get_trials()]
     assert started != sorted(started), "the clock was not set back"
     place.completely_shown(record)
