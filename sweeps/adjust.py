@@ -4,7 +4,6 @@ It evaluates the val split once for several strengths tau of the adjustment (see
 the rule of a sweep, and writes weights with the adjustment folded into the last bias.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -15,15 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.cli import DONE, Parser, add_floor, fraction, objective, positive, run_command
+from sweeps.cli import DONE, Parser, add_floor, fraction, number, objective, positive, run_command
 from sweeps.storage.measures import Scored, objectives_text
 from sweeps.storage.objectives import Objectives
 from sweeps.strategy.cross_fit import CrossFit, choose_tau, cross_fit
-from sweeps.strategy.floors import check_classes, keeps, nearest_misses, parse_floors, standings
+from sweeps.strategy.floors import check_allowance, check_classes, keeps, nearest_misses, parse_floors, standings
 from sweeps.strategy.options import Objective, Options, Positive
+from tce_core.adjust import class_shares, fold, offsets
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset, Split
 from tce_core.errors import UserError
+from tce_core.iou import Floats
 from tce_core.results import Scores, measured_curve
 
 if TYPE_CHECKING:
@@ -104,13 +105,7 @@ def parser(prog: str = "python sweeps/adjust.py") -> Parser:
 
 def strength(text: str) -> float:
     """Parse a tau: a number from 0 to 2."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 2:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a strength between 0 and 2")
-    return value
+    return number(text, 2, "a strength between 0 and 2")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/adjust.py") -> int:
@@ -141,10 +136,10 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
     floors = parse_floors(options.floors, data.class_names)
     objectives = Objectives(options.objective, options.miou_allowance, data.class_names, floors)
     check_classes(objectives, data.val.pixel_counts.sum(axis=0))
-    if "miou_allowance" in options.model_fields_set and objectives.all_floors == floors:
-        raise UserError(f"--miou-allowance and --floor {objectives.guard.name} set the same floor; give one of them")
+    check_allowance(objectives, options.model_fields_set)
     taus = tuple(sorted({*GRID, *([] if options.tau is None else [options.tau])}))
-    every = _counts(weights, data.val, data, taus)
+    shares = class_shares(data.train.pixel_counts)
+    every = _counts(weights, data.val, shares, taus)
     shown = measured_curve(taus, every)
     counts = every[[taus.index(tau) for tau in GRID]]  # a given tau has no part in the choice
     curve = tuple(scores for scores in shown if scores.tau in GRID)
@@ -156,8 +151,8 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
     held_out = None if recommended is None else cross_fit(GRID, counts, objectives)
     pair = (0.0, tau) if tau else (0.0,)
     labelled = data.test is not None and data.test.pixel_counts.any()
-    test = measured_curve(pair, _counts(weights, data.test, data, pair)) if data.test and labelled else ()
-    written = _write(target, weights, data, tau) if tau else None
+    test = measured_curve(pair, _counts(weights, data.test, shares, pair)) if data.test and labelled else ()
+    written = _write(target, weights, data.class_names, shares, tau) if tau else None
     result = AdjustResult(shown, recommended, held_out, test, written)
     print("\n".join(_lines(result, objectives, tau, data)))
     return result
@@ -183,34 +178,31 @@ def _read(options: AdjustOptions, data: Dataset) -> "Weights":
     return weights
 
 
-def _counts(weights: "Weights", split: Split, data: Dataset, taus: Sequence[float]) -> "np.ndarray":
+def _counts(weights: "Weights", split: Split, shares: Floats, taus: Sequence[float]) -> "np.ndarray":
     """Return (T, N, 3, K) counts of a split, see `evaluate`; they are 0 for classes that its truth lacks.
 
     It computes in float32, in which the folded weights give the same classes.
     """
     import torch
 
-    from tce_core.adjust import class_shares, offsets
     from tce_core.devices import default_device
     from tce_core.evaluation import evaluate
 
     device = default_device()
     model = weights.model.to(device).to(memory_format=torch.channels_last)
-    moved = torch.from_numpy(offsets(class_shares(data.train.pixel_counts), taus))
+    moved = torch.from_numpy(offsets(shares, taus))
     counts = evaluate(model, split, device, offsets=moved)[1].numpy()
     counts[:, :, :, split.pixel_counts.sum(axis=0) == 0] = 0  # one false pixel would make the IoU 0 instead of NaN
     return counts
 
 
-def _write(target: Path, weights: "Weights", data: Dataset, tau: float) -> Path:
+def _write(target: Path, weights: "Weights", class_names: Sequence[str], shares: Floats, tau: float) -> Path:
     """Fold the adjustment into the model and write its weights."""
-    from tce_core.adjust import class_shares, fold
     from tce_core.checkpoint import export_weights
 
-    shares = class_shares(data.train.pixel_counts)
     fold(weights.model, shares, tau)
     made = {
-        "classes": json.dumps(data.class_names),
+        "classes": json.dumps(class_names),
         "tau": str(tau),
         "class_shares": json.dumps(shares.tolist()),
         "folded_into": "segmentation_head.0.bias",

@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -74,23 +73,22 @@ def natural(text: str) -> int:
 
 def amount(text: str) -> float:
     """Parse a finite number of 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
-    return value
+    return number(text, sys.float_info.max, "a number of 0 or more")
 
 
 def fraction(text: str) -> float:
     """Parse a number from 0 to 1."""
+    return number(text, 1, "a fraction between 0 and 1")
+
+
+def number(text: str, highest: float, what: str) -> float:
+    """Parse a number from 0 to `highest`. `what` describes it in the error."""
     try:
         value = float(text)
     except ValueError:
         value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a fraction between 0 and 1")
+    if not 0 <= value <= highest:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
     return value
 
 

@@ -99,20 +99,15 @@ def _on_cpu(logits: Tensor, offsets: Tensor, tiles: Iterable[Tile], rows: int, r
         values, moved = (buffer[: some.size].reshape(classes, -1) for buffer in (planes, shifted))
         equal = marks[: some.size].reshape(classes, -1)
         np.copyto(values.reshape(some.shape), some)
-        first, *between, last = _ends(offsets.numpy())
-        low, high = (_adjusted(values, offset, moved, equal) for offset in (first, last))
+        shifts = offsets.numpy()
+        low, high = (_adjusted(values, offset, moved, equal) for offset in (shifts[0], shifts[-1]))
         differing = np.flatnonzero(low != high)
         few = np.ascontiguousarray(values[:, differing])
         found = np.tile(low, (len(into), 1))
         found[-1] = high
-        for row, offset in enumerate(between, start=1):
+        for row, offset in enumerate(shifts[1:-1], start=1):
             found[row, differing] = _adjusted(few, offset, np.empty_like(few), np.empty(few.shape, np.uint8))
         into[...] = found.reshape(into.shape)
-
-
-def _ends(offsets: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-    """Return the rows, at least two."""
-    return [*offsets] if len(offsets) > 1 else [offsets[0], offsets[0]]
 
 
 def _adjusted(

@@ -17,7 +17,7 @@ from torch import Tensor
 from tce_core import distributed
 from tce_core.batches import Batch, Batches, PendingBatch
 from tce_core.config import TrialConfig
-from tce_core.sampling import Draw, FocusedDraws, Shuffle, StochasticDraws
+from tce_core.sampling import Draw, Shuffle, StochasticDraws
 from tce_core.schedules import tilt
 
 AHEAD = 2
@@ -58,9 +58,7 @@ class Feed:
         total: number of steps of the whole run.
     """
 
-    def __init__(
-        self, config: TrialConfig, sampler: Shuffle | FocusedDraws | StochasticDraws, batches: Batches, total: int
-    ) -> None:
+    def __init__(self, config: TrialConfig, sampler: Shuffle | StochasticDraws, batches: Batches, total: int) -> None:
         self.config, self.sampler, self.batches, self.total = config, sampler, batches, total
         self.share = config.batch_size // distributed.world_size()
         self.ahead: deque[tuple[list[Draw], PendingBatch]] = deque()

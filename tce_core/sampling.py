@@ -57,15 +57,13 @@ class Shuffle:
         """Do nothing, see `state_dict`."""
 
 
-class FocusedDraws:
+class FocusedDraws(Shuffle):
     """A share of the images is drawn for a class, which their crops show; the others come from the shuffle.
 
     A focused draw takes class c with the probability of `focus_probabilities`, then one of the images that show c:
     rare class sampling of DAFormer (arXiv 2111.14887, section 3.3). nnU-Net focuses a third of each batch on a class of
     the image (arXiv 1904.08128). The share holds over the whole run and is spread evenly, so that each batch, and each
     rank's part of it, has it rounded up or down.
-
-    No draw depends on a loss, so batches can be prepared in advance.
     """
 
     def __init__(self, config: TrialConfig, pixel_counts: np.ndarray) -> None:
@@ -75,8 +73,8 @@ class FocusedDraws:
             config: `focus_share` and `focus_temperature`.
             pixel_counts: (N, K) int64, pixels of each class in each training image.
         """
+        super().__init__(len(pixel_counts), config.batch_size, config.seed)
         self.config = config
-        self.shuffle = Shuffle(len(pixel_counts), config.batch_size, config.seed)
         self.images = overlapping(pixel_counts)
         self.probabilities = focus_probabilities(pixel_counts.sum(axis=0), config.focus_temperature)
 
@@ -89,17 +87,9 @@ class FocusedDraws:
     def _drawn(self, place: int, generator: torch.Generator) -> Draw:
         before = int(place * self.config.focus_share)  # focused draws of the whole run before this one
         if int((place + 1) * self.config.focus_share) == before:
-            return Draw(self.shuffle.image(place - before))
+            return Draw(self.image(place - before))
         focus = int(torch.multinomial(self.probabilities, 1, generator=generator))
-        images = self.images[focus]
-        return Draw(int(images[int(torch.randint(len(images), (1,), generator=generator))]), focus)
-
-    def state_dict(self) -> State:
-        """Return nothing: a draw depends on the seed and the step only."""
-        return {}
-
-    def load_state_dict(self, state: State) -> None:
-        """Do nothing, see `state_dict`."""
+        return Draw(_one_of(self.images[focus], generator), focus)
 
 
 def focus_probabilities(pixels: np.ndarray, temperature: float | None) -> Tensor:
@@ -154,9 +144,7 @@ class StochasticDraws:
         return [self._image_of(group, generator) for group in groups]
 
     def _image_of(self, group: int, generator: torch.Generator) -> Draw:
-        images = self.groups[group]
-        image = int(images[int(torch.randint(len(images), (1,), generator=generator))])
-        return Draw(image, None if self.config.level == "image" else group)
+        return Draw(_one_of(self.groups[group], generator), None if self.config.level == "image" else group)
 
     def learn(self, draws: Sequence[Draw], sums: Tensor, counts: Tensor) -> None:
         """Compute L_B (line 6) with the chosen estimator and update the running losses (line 7).
@@ -188,7 +176,12 @@ class StochasticDraws:
         self.tilt.load_state_dict(state)
 
 
-def build_sampler(config: TrialConfig, pixel_counts: np.ndarray) -> Shuffle | FocusedDraws | StochasticDraws:
+def _one_of(images: np.ndarray, generator: torch.Generator) -> int:
+    """Draw one of some images, all equally likely."""
+    return int(images[int(torch.randint(len(images), (1,), generator=generator))])
+
+
+def build_sampler(config: TrialConfig, pixel_counts: np.ndarray) -> Shuffle | StochasticDraws:
     """Build the sampler of a configuration.
 
     Args:

@@ -99,6 +99,7 @@ class Export(_Section):
     """The plain baseline with these fresh seeds."""
     baseline_adjusted_confirmed: tuple[Measured, ...] = ()
     """The adjusted baseline with these fresh seeds."""
+    versions: dict[str, str] = {}
 
     @field_validator("logit_adjustment")
     @classmethod
@@ -107,8 +108,6 @@ class Export(_Section):
             raise ValueError(f"give one of {', '.join(f'{known:g}' for known in TAUS)}")
         return tau
 
-    versions: dict[str, str] = {}
-
 
 def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> Export:
     """The export of one point; `choice` names its baseline, too."""
@@ -116,8 +115,9 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
     baseline, adjusted = choice.baseline, choice.adjusted_baseline
 
     def fresh(point: Point | None) -> tuple[Measured, ...]:
-        runs = [] if point is None else outcome.repetitions(point.trial)
-        return tuple(measured(run, class_names, point.tau) for run in runs if point is not None)
+        if point is None:
+            return ()
+        return tuple(measured(run, class_names, point.tau) for run in outcome.repetitions(point.trial))
 
     return Export(
         sweep=SweepSection(

@@ -7,7 +7,7 @@ from typing import Any
 from sweeps.reporting.plots import FrontPoint, front_figure, save_front_png
 from sweeps.storage.measures import MEASURES, Scored
 from sweeps.storage.trial import TrialRecord
-from sweeps.strategy.outcome import Outcome
+from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.points import Point, points_of
 
 
@@ -16,10 +16,10 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
 
     x is mIoU and y is the fairness measure. Trials that failed or still run have no point.
     """
-    front, chosen = set(outcome.front()), _chosen(outcome)
+    front, choice = set(outcome.front()), outcome.choose()
     x_measure, y_measure = outcome.objectives.pair
     points: list[FrontPoint] = []
-    for point in drawn_points(outcome):
+    for point in drawn_points(outcome, front, choice):
         trial, scores = point.trial, point.scores
         points.append(
             FrontPoint(
@@ -29,7 +29,7 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 x=x_measure.value(scores),
                 y=y_measure.value(scores),
                 on_front=point in front,
-                recommended=point == chosen,
+                recommended=choice is not None and point == choice.point,
                 stopped=trial.stopped,
                 details=_details(point, class_names),
                 interval_x=scores.intervals.get(x_measure.name),
@@ -40,14 +40,13 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
     return points
 
 
-def drawn_points(outcome: Outcome) -> list[Point]:
+def drawn_points(outcome: Outcome, front: set[Point], choice: Choice | None) -> list[Point]:
     """Return the plain model of each candidate and stopped trial, and the adjusted models that matter.
 
     These are on the front or recommended, or they are the reference baseline as it should be adjusted. The points of a
     trial follow each other by rising tau.
     """
-    choice = outcome.choose()
-    adjusted = {*outcome.front(), *([] if choice is None else [choice.point, choice.adjusted_baseline])}
+    adjusted = {*front, *([] if choice is None else [choice.point, choice.adjusted_baseline])}
     drawn = [trial for trial in outcome.record.trials("baseline", "search") if trial.complete or trial.stopped]
     return [point for trial in drawn for point in points_of(trial) if not point.tau or point in adjusted]
 
@@ -64,20 +63,15 @@ def _details(point: Point, class_names: Sequence[str]) -> dict[str, str]:
     return details
 
 
-def _chosen(outcome: Outcome) -> Point | None:
-    choice = outcome.choose()
-    return None if choice is None else choice.point
-
-
 def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[Any]]:
     """Return the points of `drawn_points` as `columns` (names) and `data` (rows); a missing value is None.
 
     The front comes first, then the other candidates, then stopped trials, each group in order of falling mIoU. The
     measures of a trial are those after `epochs` epochs.
     """
-    front, chosen, fairness = set(outcome.front()), _chosen(outcome), outcome.objectives.fairness
+    front, choice, fairness = set(outcome.front()), outcome.choose(), outcome.objectives.fairness
     points = sorted(
-        drawn_points(outcome),
+        drawn_points(outcome, front, choice),
         key=lambda p: (p.trial.stopped, p not in front, -p.scores.report.miou, p.trial.number, p.tau),
     )
     params = list(dict.fromkeys(key for point in points for key in _settings(point.trial)))
@@ -93,7 +87,7 @@ def front_table(outcome: Outcome, class_names: Sequence[str]) -> dict[str, list[
             "logit_adjustment": point.tau,  # `tau` is a setting of the loss `logit_adjusted`
             "worst_class": class_names[scores.report.worst_class],
             "on_front": point in front,
-            "recommended": point == chosen,
+            "recommended": choice is not None and point == choice.point,
             "role": trial.role,
             "state": "stopped" if trial.stopped else "complete",
             "epochs": trial.epoch,

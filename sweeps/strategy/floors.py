@@ -6,7 +6,7 @@ in the trial or in the baseline of a relative floor, there is nothing to compare
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +101,12 @@ def check_classes(objectives: Objectives, pixels: Sequence[int] | npt.NDArray[np
             raise UserError(f"{flag}: no image of the val split shows '{measure.label}'; choose another class")
 
 
+def check_allowance(objectives: Objectives, given: Collection[str]) -> None:
+    """Raise UserError if the allowance is among the options that are `given`, and the guard has a floor of its own."""
+    if "miou_allowance" in given and objectives.all_floors == objectives.floors:
+        raise UserError(f"--miou-allowance and --floor {objectives.guard.name} set the same floor; give one of them")
+
+
 def check_reference(plan: Plan) -> None:
     """Raise UserError if a floor is relative to a baseline that the space does not have."""
     relative = [floor for floor in plan.floors if floor.relative]
@@ -151,11 +157,6 @@ def measures_of(floor: Floor, objectives: Objectives) -> list[Measure]:
         return [measure_named(floor.name, classes)]
     every = [class_measure(classes, index) for index in range(len(classes))]
     return [measure for measure in every if measure.name not in own]
-
-
-def shortfalls(objectives: Objectives, scores: Scored, baseline: Scored | None) -> dict[str, float]:
-    """How far an evaluation misses each floor, by class or measure; 0 or less where it keeps it. See `standings`."""
-    return {one.name: one.shortfall for one in standings(objectives, scores, baseline)}
 
 
 def largest_shortfalls(found: Iterable[Standing]) -> dict[str, float]:

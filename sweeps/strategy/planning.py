@@ -15,7 +15,7 @@ from sweeps.storage.folder import SweepFolder
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
 from sweeps.strategy.budget import Budget
-from sweeps.strategy.floors import check_classes, check_reference, parse_floors
+from sweeps.strategy.floors import check_allowance, check_classes, check_reference, parse_floors
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.proposals import enqueued
@@ -81,10 +81,7 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         versions={"python": platform.python_version(), **{p: importlib.metadata.version(p) for p in PACKAGES}},
     )
     check_classes(plan.objectives, data.val.pixel_counts.sum(axis=0))
-    if "miou_allowance" in options.model_fields_set and plan.objectives.all_floors == plan.floors:
-        raise UserError(
-            f"--miou-allowance and --floor {plan.objectives.guard.name} set the same floor; give one of them"
-        )
+    check_allowance(plan.objectives, options.model_fields_set)
     check_reference(plan)
     _check_max_epochs(plan, space)
     return plan

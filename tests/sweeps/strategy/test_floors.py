@@ -16,7 +16,6 @@ from sweeps.strategy.floors import (
     largest_shortfalls,
     nearest_misses,
     parse_floors,
-    shortfalls,
     standings,
 )
 from tce_core.errors import UserError
@@ -28,6 +27,11 @@ CLASSES = ("road", "wall", "rider", "pole")
 def objectives(*texts, lead="worst_iou", allowance=1.0):
     """The objectives with these floors; of the guard, with an allowance of 1, every value is acceptable."""
     return Objectives(lead, allowance, CLASSES, parse_floors(texts, CLASSES))
+
+
+def shortfalls(asked, scores, baseline):
+    """How far an evaluation misses each floor, by class or measure."""
+    return {one.name: one.shortfall for one in standings(asked, scores, baseline)}
 
 
 # Reading
