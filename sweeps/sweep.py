@@ -174,7 +174,7 @@ def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
                     extend(record, resume)  # only now: an extension that cannot run changes nothing
                 return _run(record, data, groups, folder, options)
             finally:
-                groups.forget()
+                groups.leave()
 
 
 def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolder, runtime: Runtime) -> SweepResult:

@@ -185,7 +185,7 @@ def _train(
         workers.close()
     finally:
         if workers is not None:
-            workers.forget()
+            workers.leave()
         ray.shutdown()
     return result
 

@@ -20,8 +20,14 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 PATIENCE = timedelta(minutes=30)
 """How long a rank waits for the others, as in Ray's own `TorchConfig`."""
+STEP = 0.2
+"""Seconds between two looks at whether a run is to be left."""
 CREATING = threading.Lock()
 """Several threads must not create actors of one class at the same time."""
+
+
+class Left(Exception):
+    """A run was left before its end."""
 
 
 class Rendezvous(Backend):
@@ -85,10 +91,18 @@ class LeanTrainer(DataParallelTrainer):
     controller: Any = None
     """The actor that starts the workers, once it has been started itself."""
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.left = threading.Event()
+
+    def leave(self) -> None:
+        """Let `fit` raise `Left` within `STEP` seconds, whatever the workers do: Ray is about to end."""
+        self.left.set()
+
     def abort(self) -> None:
         """End the workers, even in mid-epoch. If the controller were killed, their place would stay occupied."""
-        if self.controller is not None:
-            self.controller.abort.remote()
+        if (controller := self.controller) is not None:
+            controller.abort.remote()
 
     def _create_default_callbacks(self) -> list[Any]:
         unused = ("PlacementGroupCleanerCallback", "DatasetsCallback")
@@ -107,8 +121,20 @@ class LeanTrainer(DataParallelTrainer):
         # Unlike Ray's method, without a runtime environment: with one, each process would import ray twice.
         with CREATING:
             self.controller = ray.remote(num_cpus=0, label_selector=here)(TrainController).remote(**settings)
-        ray.get(self.controller.run.remote())
-        return ray.get(self.controller.get_result.remote())
+        try:
+            self._result(self.controller.run)
+            return self._result(self.controller.get_result)
+        finally:
+            self.controller = None  # the process of an actor that nobody holds ends
+
+    def _result(self, method: Any) -> Any:
+        """Call a method of the controller and wait, in steps: a thread inside `ray.get` while Ray ends kills its
+        process."""
+        call = method.remote()
+        while not ray.wait([call], timeout=STEP)[0]:
+            if self.left.is_set():
+                raise Left
+        return ray.get(call)
 
 
 def _fixed_size(policy: Any) -> Any:

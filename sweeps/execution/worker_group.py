@@ -46,7 +46,8 @@ class WorkerGroup:
 
         self.settings = settings
         self.mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote(settings.retries)
-        self.forgotten = False
+        self.ending = False
+        """Whether nobody waits for an answer any more."""
         self.run: Any = None
         self.trainer = threading.Thread(target=self._train, name="trainer", daemon=True)
         self.trainer.start()
@@ -66,45 +67,48 @@ class WorkerGroup:
         self.mailbox.ask.remote(Order(0, trial, config, epoch))
 
     def close(self) -> None:
-        """Stop the workers, and wait a moment until they have stopped."""
-
+        """Stop the workers, wait a moment until they have stopped, and let go of Ray."""
         self.stop()
         self.wait(time.monotonic() + PATIENCE)
+        self.leave()
+
+    def stop(self) -> None:
+        """Let the workers stop when their epoch is done."""
+        self.ending = True
+        self.mailbox.stop.remote()
 
     def wait(self, until: float) -> None:
         """Wait for workers that were told to stop, until a moment of the monotonic clock."""
         import ray
 
-        self.trainer.join(timeout=max(0.0, until - time.monotonic()))  # a thread that lingers ends with this process
+        self.trainer.join(timeout=max(0.0, until - time.monotonic()))
         ray.kill(self.mailbox)
 
     def kill(self) -> None:
         """End the workers at once, even in the middle of an epoch. What they occupy becomes free."""
         import ray
 
-        self.forget()
+        self.ending = True
         if self.run is not None:
             self.run.abort()
         ray.kill(self.mailbox)
 
-    def forget(self) -> None:
-        """Ray is about to end. A call of this group's thread would start it again."""
-        self.forgotten = True
-
-    def stop(self) -> None:
-        """Let the workers stop when their epoch is done."""
-        self.forget()
-        self.mailbox.stop.remote()
+    def leave(self) -> None:
+        """Ray is about to end: let go of it. A call of this group's thread would start Ray again or end the process."""
+        self.ending = True
+        if self.run is not None:
+            self.run.leave()
+        self.trainer.join(timeout=PATIENCE)
 
     def _train(self) -> None:
         try:
             with IMPORTING:
                 self.run = self._trainer()
-            if not self.forgotten:
+            if not self.ending:
                 self.run.fit()
         except BaseException as error:
             lost = Answer(fatal=f"the workers cannot be kept running: {error}", temporary=True)
-            if not self.forgotten:
+            if not self.ending:
                 self.mailbox.give_up.remote(lost)
 
     def _trainer(self) -> Any:
@@ -155,6 +159,7 @@ class WorkerGroups:
         self.free: list[WorkerGroup] = []
         self.busy: dict[int, WorkerGroup] = {}
         """By the number of the trial that they train."""
+        self.lost: list[WorkerGroup] = []
 
     def begin(self, number: int) -> None:
         """Start `number` groups."""
@@ -195,22 +200,24 @@ class WorkerGroups:
         group = self.busy.pop(trial)
         if lost:
             group.kill()
+            self.lost.append(group)
             group = self.start(self.settings)
         self.free.append(group)
 
-    def forget(self) -> None:
-        """As `WorkerGroup.forget`, of every group."""
-        for group in (*self.free, *self.busy.values()):
-            group.forget()
-
     def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers, wait a moment until they have stopped, and let go of Ray."""
         groups = [*self.free, *self.busy.values()]
         for group in groups:
             group.stop()
         until = time.monotonic() + PATIENCE
         for group in groups:
             group.wait(until)
+        self.leave()
+
+    def leave(self) -> None:
+        """As `WorkerGroup.leave`, of every group that was ever started."""
+        for group in (*self.free, *self.busy.values(), *self.lost):
+            group.leave()
 
 
 def _serve(settings: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ class NoWorkers:
         pass
     def wait(self, until):
         pass
-    close = forget = kill = stop
+    close = leave = kill = stop
 
 class NoGroups(WorkerGroups):
     def __init__(self, settings):

@@ -7,7 +7,7 @@ from tests.sweeps.driver import faulty
 
 pytestmark = [pytest.mark.slow, *faulty]
 LOSE = """
-import os, sys, time
+import sys, threading, time
 from sweeps.execution.mailbox import Order
 from sweeps.execution.ray_cluster import start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroups, answer_to
@@ -28,7 +28,11 @@ groups.give_back(1, lost=True)
 other = groups.take(2, short, 1)
 assert other is not group
 assert answer_to(other.mailbox, Order(0, 2, short, 1)).result is not None
-groups.close()
+groups.give_back(2, lost=False)
+groups.take(3, endless, 1)
+time.sleep(2)
+groups.leave()
+assert not [thread for thread in threading.enumerate() if thread.name == "trainer"]
 print("another group trained")
 import ray
 ray.shutdown()
