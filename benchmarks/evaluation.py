@@ -23,7 +23,7 @@ from tce_core.adjust import TAUS, class_shares, offsets
 from tce_core.argmax import most_likely, most_likely_adjusted
 from tce_core.colours import normalise
 from tce_core.config import TrialConfig
-from tce_core.confusion import count_each, count_labels, image_counts
+from tce_core.confusion import count_labels, image_counts
 from tce_core.data.dataset import Split
 from tce_core.evaluation import evaluate
 from tce_core.model import build_model
@@ -98,13 +98,14 @@ def parts(model: nn.Module, split: OneImage, device: torch.device) -> dict[str, 
     shares = class_shares(np.geomspace(4e8, 1e6, k).astype(np.int64))
     moved = torch.from_numpy(offsets(shares, TAUS)).to(device, torch.float32)
 
-    # Adjustment changes nearly every pixel of a random model. As sure of the truth as this, it changes one in ten.
+    # Adjustment changes nearly every pixel of a random model. As sure of the truth as this, it changes one in three.
     sure = logits + 9 * F.one_hot(labels.long().clamp(max=k - 1), k).permute(0, 3, 1, 2) * torch.rand_like(
         logits[:, :1]
     )
 
-    def count_five() -> Tensor:
-        return image_counts(count_each(most_likely_adjusted(sure, moved), labels, k)[:, :, :k])
+    def count_five() -> list[Tensor]:
+        found = most_likely_adjusted(sure, moved)
+        return [image_counts(count_labels(one, labels, k)[:, :k]) for one in found]
 
     return {
         "model": forward,

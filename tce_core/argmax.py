@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tce_core.threads import single_threaded_pool
 
-CPU_TILE, GPU_TILE = 160_000, 2**26
+CPU_TILE, GPU_TILE = 320_000, 2**26
 """Most logits in one part of the work: what a core's cache holds, and a small part of a GPU's memory."""
 
 Tile = tuple[int, int]

@@ -1,7 +1,6 @@
 """Confusion counts (pixels by true class and predicted class) and IoU, for one image or a whole split."""
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -62,31 +61,6 @@ def count_labels(prediction: Tensor, labels: Tensor, num_classes: int) -> Tensor
     one = torch.ones((), dtype=torch.int32, device=index.device).expand(index.shape)
     counts = one.new_zeros(images, bins, columns).scatter_add_(1, index, one)
     return counts.sum(2).view(images, 256, num_classes)
-
-
-def count_each(predictions: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """Count the pixels of each (label, predicted class) in each image, for predictions that differ in few pixels.
-
-    Args:
-        predictions: (T, B, H, W) uint8, class ids 0..K-1.
-        labels: (B, H, W) uint8, any ids 0..255.
-        num_classes: K.
-
-    Returns:
-        (T, B, 256, K) int64, `count_labels` of each prediction. On a CPU, only the pixels that differ from one
-        prediction to the next are counted again.
-    """
-    if predictions.is_cuda:  # choosing pixels would wait for the GPU
-        return torch.stack([count_labels(one, labels, num_classes) for one in predictions])
-    counts = [count_labels(predictions[0], labels, num_classes)]
-    image = torch.arange(len(labels), dtype=torch.int32).view(-1, 1, 1).expand(labels.shape)
-    for before, after in pairwise(predictions):
-        changed = before != after
-        row = (image[changed] * 256 + labels[changed]) * num_classes
-        one, moved = torch.ones_like(row, dtype=torch.int64), counts[-1].clone()
-        moved.view(-1).index_add_(0, row + after[changed], one).index_add_(0, row + before[changed], -one)
-        counts.append(moved)
-    return torch.stack(counts)
 
 
 def confusion_of_classes(counts: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tce_core import distributed
 from tce_core.argmax import check_line, most_likely, most_likely_adjusted
 from tce_core.colours import normalise
-from tce_core.confusion import confusion_of_classes, count_each, image_counts
+from tce_core.confusion import confusion_of_classes, count_labels, image_counts
 from tce_core.data.dataset import Split
 from tce_core.threads import single_threaded_pool
 
@@ -93,7 +93,7 @@ def evaluate(
     for batch, images, labels in _read_ahead(split, batches, device):
         logits = _logits(model, images, bf16)
         found = most_likely(logits)[None] if moved is None else most_likely_adjusted(logits, moved)
-        each = count_each(found, labels, k)
+        each = torch.stack([count_labels(one, labels, k) for one in found])
         labelled += each.sum(1)
         counts[:, batch[0] : batch[-1] + 1 : world] = image_counts(each[:, :, :k])
     confusion = [confusion_of_classes(one) for one in distributed.global_sum(labelled).cpu()]

@@ -5,8 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 from sklearn.metrics import jaccard_score
@@ -16,7 +14,6 @@ from tce_core import VOID
 from tce_core.confusion import (
     confusion_matrix,
     confusion_of_classes,
-    count_each,
     count_labels,
     image_counts,
     iou_from_confusion,
@@ -158,14 +155,3 @@ def test_a_gpu_counts_the_same():
     prediction, labels = (ids.to(torch.uint8) for ids in maps(17, shape=(3, 24, 36)))
     on_gpu = count_labels(prediction.cuda(), labels.cuda(), K)
     assert torch.equal(on_gpu.cpu(), count_labels(prediction, labels, K))
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([2, 19]))
-def test_counts_of_several_predictions_are_those_of_each(seed, several, classes):
-    generator = torch.Generator().manual_seed(seed)
-    first = torch.randint(classes, (1, 2, 5, 8), generator=generator).expand(several, -1, -1, -1)
-    change = torch.rand(first.shape, generator=generator) < 0.2
-    predictions = torch.where(change, torch.randint(classes, first.shape, generator=generator), first).to(torch.uint8)
-    labels = torch.randint(256, (2, 5, 8), generator=generator).to(torch.uint8)
-    found = count_each(predictions, labels, classes)
-    assert torch.equal(found, torch.stack([count_labels(one, labels, classes) for one in predictions]))
