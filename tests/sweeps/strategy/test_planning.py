@@ -34,7 +34,7 @@ class NoGroups:
     def check(self, plan, meanwhile):
         pass
 
-    def forget(self):
+    def leave(self):
         pass
 
 
