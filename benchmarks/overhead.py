@@ -88,7 +88,7 @@ class NoWorkers:
     def wait(self, until: float) -> None:
         pass
 
-    close = forget = kill = stop
+    close = leave = kill = stop
 
 
 class Clock:
