@@ -67,11 +67,27 @@ def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
         raise UserError(
             f"{path}: written by another version of this program (format {version}, not {FORMAT}); use another file"
         )
-    saved, wanted = json.loads(state["config"]), json.loads(config.model_dump_json())
-    for key in wanted:
-        if saved.get(key) != wanted[key]:
-            raise UserError(f"{path}: written with {key} = {saved.get(key)}, not {wanted[key]}; use another file")
+    if (difference := _difference(state, config)) is not None:
+        raise UserError(f"{path}: written with {difference}; use another file")
     return state
+
+
+def is_checkpoint_of(path: Path, config: TrialConfig) -> bool:
+    """Whether a file is a checkpoint that was written with this configuration, and can be read."""
+    try:
+        return _difference(read_checkpoint(path), config) is None
+    except UserError:
+        return False
+
+
+def _difference(state: Mapping[str, Any], config: TrialConfig) -> str | None:
+    """The first setting in which a checkpoint differs from a configuration, in words.
+
+    A setting that is younger than the checkpoint had its default then.
+    """
+    defaults, wanted = json.loads(TrialConfig().model_dump_json()), json.loads(config.model_dump_json())
+    saved = {**defaults, **json.loads(state["config"])}
+    return next((f"{key} = {saved[key]}, not {wanted[key]}" for key in wanted if saved[key] != wanted[key]), None)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tce_core.errors import UserError
-from tce_core.loss_table import LOSSES
+from tce_core.loss_table import FOCUS_SETTINGS, LOSSES
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -52,7 +52,8 @@ class TrialConfig(BaseModel):
     """How many steps older than necessary the class weights of `stochastic_tilt` may be, so that its crops are cut in
     the background. 0: the draws wait for the losses of the step before, as in Algorithm 1."""
     tilt_warmup: Fraction = 0.0
-    """Fraction of the training during which t rises linearly from 0. It helps where direct tilting diverges."""
+    """Fraction of the training, after its trunk, during which t rises linearly from 0. It helps where direct tilting
+    diverges."""
     clip_grad_norm: Positive | None = None
     """Largest norm of the gradient; a longer gradient is scaled down. null: no limit."""
     focal_gamma: NonNegative = 2.0
@@ -93,6 +94,13 @@ class TrialConfig(BaseModel):
     epochs: Count = 12
     steps_per_epoch: Count | None = None
     """Optimiser steps between two evaluations; null: the number of whole batches in the training split (at least 1)."""
+
+    # The trunk: re-weighting acts late, as in LDAM-DRW (arXiv 1906.07413).
+    trunk: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the epochs, from the first, that are plain (see `plain`); rounded to whole epochs. The poly schedule
+    runs through: after the trunk, only its factor `lr` changes."""
+    trunk_lr: Positive | None = None
+    """Learning rate of the trunk; null: `lr`."""
 
     # The training crops.
     crop: tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]] = (192, 256)
@@ -144,15 +152,43 @@ class TrialConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _trunk_leaves_an_epoch(self) -> Self:
+        if self.trunk_epochs == self.epochs:
+            raise ValueError(f"trunk = {self.trunk}: it leaves none of the {self.epochs} epochs; give less")
+        if self.trunk_lr is not None and not self.trunk_epochs:
+            raise ValueError(f"trunk_lr = {self.trunk_lr}: there is no trunk; give trunk, too")
+        return self
+
+    @model_validator(mode="after")
     def _draws_are_focused_once(self) -> Self:
         if self.focus_share > 0 and LOSSES[self.loss].sampler_settings:
             raise ValueError(f"focus_share = {self.focus_share}: loss '{self.loss}' has draws of its own; give it 0")
         return self
 
     @property
+    def trunk_epochs(self) -> int:
+        """Epochs of the trunk."""
+        return trunk_epochs(self.trunk, self.epochs)
+
+    @property
+    def plain(self) -> "TrialConfig":
+        """The plain training whose first `trunk_epochs` epochs are the trunk.
+
+        It has the loss `mcce`, shuffled draws and the learning rate of the trunk; all else is as here.
+        """
+        fields, own = type(self).model_fields, {setting for loss in LOSSES.values() for setting in loss.own_settings}
+        reset = {name: fields[name].default for name in ("loss", "trunk", "trunk_lr", *own, *FOCUS_SETTINGS)}
+        return self.model_copy(update={**reset, "lr": self.trunk_lr or self.lr})
+
+    @property
     def tilted(self) -> bool:
         """Whether this loss depends on t."""
         return LOSSES[self.loss].tilted
+
+
+def trunk_epochs(trunk: float, epochs: int) -> int:
+    """Return the whole number of epochs that is nearest to a share of them."""
+    return int(trunk * epochs + 0.5)
 
 
 def parse_config(values: dict[str, Any], source: str) -> TrialConfig:

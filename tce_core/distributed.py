@@ -29,6 +29,11 @@ def global_sum(values: Tensor) -> Tensor:
     return total
 
 
+def all_ranks(holds: bool, device: torch.device) -> bool:
+    """Return whether something holds on every rank. Every rank must call this, with the device that it trains on."""
+    return int(global_sum(torch.tensor(int(holds), device=device))) == world_size()
+
+
 def global_total(values: Tensor) -> Tensor:
     """Return the sum of `values` over ranks, with the gradient that DDP needs, with the same shape and dtype."""
     return _as_global(global_sum(values), values)

@@ -9,6 +9,10 @@ def learning_rate(config: TrialConfig, step: int, total: int) -> float:
 
 
 def tilt(config: TrialConfig, step: int, total: int) -> float:
-    """Return t at a step out of `total`: it rises linearly from 0 during the tilt warm-up, then stays."""
-    warm = config.tilt_warmup * total
-    return config.t * min(1.0, (step + 1) / warm) if warm else config.t
+    """Return t at a step out of `total`: after the trunk, it rises linearly from 0 during the tilt warm-up, then stays.
+
+    A step of the trunk has no tilt; do not ask for it.
+    """
+    first = total // config.epochs * config.trunk_epochs
+    warm = config.tilt_warmup * (total - first)
+    return config.t * min(1.0, (step - first + 1) / warm) if warm else config.t

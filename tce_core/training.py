@@ -12,12 +12,13 @@ from torch.nn.parallel import DistributedDataParallel
 from tce_core import distributed
 from tce_core.adjust import TAUS, class_shares, offsets
 from tce_core.batches import Batches
-from tce_core.checkpoint import load_checkpoint, save_checkpoint
+from tce_core.checkpoint import is_checkpoint_of, load_checkpoint, save_checkpoint
 from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.data.crops import CropSettings
 from tce_core.data.dataset import Dataset
 from tce_core.devices import default_device, use_bf16
+from tce_core.divergence import require_finite
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.feed import Feed
@@ -31,22 +32,19 @@ from tce_core.schedules import learning_rate, tilt
 from tce_core.seeding import Stream, torch_seed
 
 
-class NonFiniteLossError(ArithmeticError):
-    """The loss is NaN or infinite: training diverges with these settings."""
-
-
 def train(
     config: TrialConfig,
     data: Dataset,
     *,
     checkpoint: Path | None = None,
+    trunk: Path | None = None,
     device: torch.device | None = None,
     taus: Sequence[float] = TAUS,
 ) -> Generator[EpochResult]:
     """Train for `config.epochs` epochs and yield the result of each after its evaluation.
 
     To stop a run early, do not ask for the next result. On a CPU, a run that is stopped and resumed ends with weights
-    that are bitwise equal to those of an uninterrupted run.
+    that are bitwise equal to those of an uninterrupted run. So does a run that starts from an equal trunk.
 
     Under torch.distributed every rank calls this with the same arguments, and the batch is split over the ranks.
 
@@ -55,6 +53,9 @@ def train(
         data: the data set; its `val` split is evaluated after each epoch.
         checkpoint: a file that is rewritten before every yield. If it exists at the start, the run continues from it,
             and the first result is the one in the file. Default: no checkpoint.
+        trunk: a checkpoint of the trunk (`config.plain`) that several runs share. The run starts from it, and the first
+            result is the one in the file. If the file is missing or damaged, the trunk is trained, and written there.
+            Default: the trunk is trained, and written to `checkpoint`.
         device: where to train. Default: `default_device()`.
         taus: the strengths of logit adjustment that each evaluation compares (see `adjust`): 0, then rising.
 
@@ -66,11 +67,31 @@ def train(
         NonFiniteLossError: training diverged; raised on every rank.
     """
     data.require_trainable()
-    run = Run(config, data, device or default_device(), taus)
+    device = device or default_device()
+    before: Run | None = None
+    begun = (
+        checkpoint is not None and checkpoint.exists() and (trunk is not None or is_checkpoint_of(checkpoint, config))
+    )
+    if config.trunk_epochs and not begun:
+        plain, file = config.plain, trunk or checkpoint
+        before = Run(plain, data, device, taus)
+        usable = trunk is None or distributed.all_ranks(is_checkpoint_of(trunk, plain), device)
+        yield from _epochs(before, config.trunk_epochs, file, resume=usable)
+    run = Run(config, data, device, taus)
+    if before is not None:
+        run.follow(before)
+    yield from _epochs(run, config.epochs, checkpoint, resume=before is None)
+
+
+def _epochs(run: "Run", until: int, checkpoint: Path | None, *, resume: bool) -> Generator[EpochResult]:
+    """Train until an epoch, and close the run."""
     try:
-        if checkpoint is not None and checkpoint.exists():
-            yield run.load(checkpoint)
-        while run.epoch < config.epochs:
+        if resume and checkpoint is not None and checkpoint.exists():
+            result = run.load(checkpoint)
+            if result.epoch > until:
+                raise UserError(f"{checkpoint}: it holds epoch {result.epoch}, not one up to {until}; use another file")
+            yield result
+        while run.epoch < until:
             result = run.next_epoch()
             if checkpoint is not None and distributed.rank() == 0:
                 run.save(checkpoint, result)
@@ -130,7 +151,7 @@ class Run:
         first = self.epoch * self.steps
         self.model.train()
         losses = torch.stack([self.step(step) for step in range(first, first + self.steps)]).tolist()
-        self._require_finite(losses)
+        require_finite(losses, self.config, self.epoch + 1)
         self.feed.end_epoch()
         self._share_buffers()
         self.epoch += 1
@@ -171,27 +192,6 @@ class Run:
             self.feed.learn(step, distributed.gather_batch(sums.detach()), distributed.gather_batch(counts))
         return loss.detach()
 
-    def _require_finite(self, losses: list[float]) -> None:
-        """Check the losses of an epoch.
-
-        Raises:
-            NonFiniteLossError: one is NaN or infinite; the message names the first, its step and what may help.
-        """
-        bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if bad is not None:
-            raise NonFiniteLossError(self._divergence(losses[bad], bad))
-
-    def _divergence(self, loss: float, step: int) -> str:
-        where = f"the loss is {loss} at step {step + 1} of epoch {self.epoch + 1}"
-        if self.config.tilted:
-            settings, remedies = (
-                f"lr {self.config.lr:g}, t {self.config.t:g}",
-                "a lower lr, clip_grad_norm or tilt_warmup",
-            )
-        else:
-            settings, remedies = f"lr {self.config.lr:g}", "a lower lr or clip_grad_norm"
-        return f"{where} ({settings}); try {remedies}"
-
     def _set_schedules(self, step: int) -> None:
         """Set the learning rate, and the tilt of the loss during a tilt warm-up. The feed sets that of the draws."""
         total = self.feed.total
@@ -208,6 +208,12 @@ class Run:
 
     def close(self) -> None:
         self.feed.close()
+
+    def follow(self, trunk: "Run") -> None:
+        """Continue where another run has stopped: with its weights and its momentum, under the settings of this run."""
+        self.epoch = trunk.epoch
+        self.model.load_state_dict(trunk.model.state_dict())
+        self.optimizer.load_state_dict(trunk.optimizer.state_dict())
 
     def save(self, path: Path, result: EpochResult) -> None:
         """Write a checkpoint (see `save_checkpoint`) that also holds the result of the last epoch."""

@@ -19,9 +19,10 @@ from sweeps.storage.plan import Plan
 from tce_core.checkpoint import CannotSave
 from tce_core.config import parse_config
 from tce_core.data.dataset import Dataset, open_dataset
+from tce_core.divergence import NonFiniteLossError
 from tce_core.errors import TEMPORARY, UserError
 from tce_core.results import EpochResult
-from tce_core.training import NonFiniteLossError, train
+from tce_core.training import train
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 """The words of torch's RuntimeErrors on a GPU, and on the CPUs of Linux and Windows."""

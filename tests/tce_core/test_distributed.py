@@ -21,9 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tce_core import VOID, distributed
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import open_dataset
+from tce_core.divergence import NonFiniteLossError
 from tce_core.evaluation import evaluate
 from tce_core.losses import Stateful
-from tce_core.training import NonFiniteLossError, Run
+from tce_core.training import Run
 from tests.tce_core.losses.every_loss import VARIANTS, make_loss
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,11 @@ import torch
 from tce_core import distributed
 from tce_core.checkpoint import read_checkpoint
 from tce_core.devices import use_bf16
+from tce_core.divergence import NonFiniteLossError
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
 from tce_core.schedules import learning_rate, tilt
-from tce_core.training import NonFiniteLossError, Run, train
+from tce_core.training import Run, train
 from tests.tce_core.states import different, flat, parameters
 
 CPU = torch.device("cpu")
