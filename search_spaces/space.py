@@ -10,6 +10,8 @@ from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError
 from tce_core.loss_table import idle_at, losses_with
 
+SHARED = {"epochs": "--epochs", "trunk": "--trunk", "trunk_lr": "trial.trunk_lr"}
+"""Settings that all trials of a sweep have in common, and where they are given."""
 Sampler = Literal["tpe", "gp", "nsga2", "random", "grid"]
 
 
@@ -45,8 +47,15 @@ class Space(BaseModel):
     """Settings of each baseline, by its name; they replace those of `trial`."""
 
     def config(self, params: Mapping[str, Any], **fixed: Any) -> TrialConfig:
-        """Return a complete configuration: `fixed` replaces `params`, which replace the settings of `trial`."""
-        return TrialConfig(**{**self.trial, **params, **fixed})
+        """Return a complete configuration: `fixed` replaces `params`, which replace the settings of `trial`.
+
+        The trunk has the learning rate of `trial`, so that all trials can have it in common.
+        """
+        config = TrialConfig(**{**self.trial, **params, **fixed})
+        if config.trunk_epochs and config.trunk_lr is None:
+            lr = TrialConfig(**self.trial).lr
+            return config.model_copy(update={"trunk_lr": lr})
+        return config
 
     def grid(self) -> list[dict[str, Scalar]]:
         """Return every distinct combination of the dimensions' grid values, without inactive dimensions."""
@@ -174,12 +183,13 @@ def _check_settings(space: Space, source: str) -> None:
         if "seed" in settings:
             raise UserError(f"{source}: {section}.seed: the seed belongs to the sweep; use --seed")
     for name, settings in space.baselines.items():
-        if "epochs" in settings:
-            raise UserError(f"{source}: baselines.{name}.epochs: all trials train for the same epochs; use --epochs")
+        for key in SHARED:
+            if key in settings:
+                raise UserError(f"{source}: baselines.{name}.{key}: all trials use the same {key}; use {SHARED[key]}")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():
-        if name in ("epochs", "seed"):
-            raise UserError(f"{source}: space.{name}: all trials use the same {name}; use --{name}")
+        if use := {**SHARED, "seed": "--seed"}.get(name):
+            raise UserError(f"{source}: space.{name}: all trials use the same {name}; use {use}")
         for value in dimension.probes:
             parse_config({**space.trial, name: value}, f"{source}: space.{name}")
         conditions = [(word, *item) for word in ("when", "unless") for item in getattr(dimension, word).items()]

@@ -69,6 +69,12 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
     )
     what.add_argument("--trials", type=positive, help="configurations to search, beside the baselines")
     what.add_argument("--epochs", type=positive, help="epochs of each trial")
+    what.add_argument(
+        "--trunk",
+        type=float,
+        metavar="SHARE",
+        help="first share of the epochs, plain and trained once for all trials (default: the space's)",
+    )
     what.add_argument("--confirm", type=natural, metavar="N", help="fresh seeds for the winner and for the baseline")
     what.add_argument("--seed", type=natural, help="random seed of the search and of the trials (default: 0)")
     less = p.add_argument_group("how much is spent")

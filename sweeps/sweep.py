@@ -14,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from sweeps.execution.checkpoints import CheckpointKeeper, checkpoint_path
+from sweeps.execution.checkpoints import CheckpointKeeper, checkpoint_path, is_whole
 from sweeps.execution.interrupt import stop_on_interrupt
 from sweeps.execution.listener import Background
 from sweeps.execution.preflight import dry_run, preflight
@@ -185,9 +185,14 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
     search = Search.resume(record)
     console.print(headline(search, data, groups.number), highlight=False, soft_wrap=True)
     for trial in search.unfinished:
-        if trial.epoch and not checkpoint_path(folder.checkpoints, trial.number).exists():
+        if trial.results and not checkpoint_path(folder.checkpoints, trial.number).exists():
             lost = f"The checkpoint of trial {trial.number} is gone"
-            console.print(f"{lost}: its {trial.epoch} epochs are trained again.")
+            console.print(f"{lost}: its {trial.trained} epochs are trained again.")
+    for trunk in record.trials("trunk"):
+        if trunk.complete and not is_whole(checkpoint_path(folder.checkpoints, trunk.number)):
+            search.trunks.lost.add(trunk.number)
+            lost = f"The checkpoint of trial {trunk.number} is gone or damaged"
+            console.print(f"{lost}: its {trunk.trained} epochs are trained again, if a trial still needs this trunk.")
     tracking = cache(lambda: _tracking(record, data, folder, runtime))
     display = ProgressDisplay(search, data.class_names, console)
     keeper = CheckpointKeeper(folder.checkpoints, search.outcome)
@@ -205,6 +210,7 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
         console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
         return SweepResult(False, search.outcome, data.class_names, folder, tracking().pages)
     record.finish()
+    keeper.sweep_ended()
     shutil.rmtree(folder.ray, ignore_errors=True)
     return _report(tracking(), data, folder)
 

@@ -195,9 +195,10 @@ def _epochs_done(folder: Path, config: TrialConfig) -> int:
     path = checkpoint_path(folder, TRIAL)
     if not path.exists():
         return 0
-    from tce_core.checkpoint import load_checkpoint
+    from tce_core.checkpoint import is_checkpoint_of, load_checkpoint
 
-    return int(load_checkpoint(path, config)["epoch"])
+    in_trunk = config.trunk_epochs > 0 and not is_checkpoint_of(path, config)
+    return int(load_checkpoint(path, config.plain if in_trunk else config)["epoch"])
 
 
 def _print_comparison(export: Export, last: Scores, data: Dataset) -> None:

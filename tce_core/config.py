@@ -15,6 +15,19 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
+LATE_SETTINGS = frozenset(
+    {
+        "loss",
+        "lr",
+        "trunk",
+        "trunk_lr",
+        *FOCUS_SETTINGS,
+        *(name for loss in LOSSES.values() for name in loss.own_settings),
+    }
+)
+"""Keys of `TrialConfig` that change nothing in the trunk."""
+
+
 class TrialConfig(BaseModel):
     """The settings of one training run: typed, immutable and complete.
 
@@ -176,8 +189,7 @@ class TrialConfig(BaseModel):
 
         It has the loss `mcce`, shuffled draws and the learning rate of the trunk; all else is as here.
         """
-        fields, own = type(self).model_fields, {setting for loss in LOSSES.values() for setting in loss.own_settings}
-        reset = {name: fields[name].default for name in ("loss", "trunk", "trunk_lr", *own, *FOCUS_SETTINGS)}
+        reset = {name: type(self).model_fields[name].default for name in LATE_SETTINGS}
         return self.model_copy(update={**reset, "lr": self.trunk_lr or self.lr})
 
     @property

@@ -1,5 +1,6 @@
 """Where the checkpoints of trials are, and which of them are kept."""
 
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,22 @@ def checkpoint_path(folder: str | Path, trial: int) -> Path:
     return Path(folder) / f"trial-{trial:05d}.pt"
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint exists and its checksums are right. Torch, whose import takes seconds, is not needed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 class CheckpointKeeper:
-    """A `Listener` that deletes the checkpoints of ended trials, except those on the front: they may be large."""
+    """A `Listener` that deletes the checkpoints of ended trials, which may be large, except trunks and the front."""
 
     def __init__(self, folder: Path, outcome: "Outcome") -> None:
         self.folder, self.outcome = folder, outcome
-        self.kept = {trial.number for trial in outcome.record.trials() if trial.state.is_finished()}
+        ended = [trial for trial in outcome.record.trials() if trial.state.is_finished()]
+        self.kept = {trial.number for trial in ended if trial.role != "trunk"}
 
     def on_trial_start(self, number: int) -> None:
         pass
@@ -26,7 +37,14 @@ class CheckpointKeeper:
         pass
 
     def on_trial_end(self, number: int) -> None:
+        if self.outcome.record[number].role == "trunk":  # trials to come begin with it
+            return
         front = {point.trial.number for point in self.outcome.front()}
         for ended in (self.kept | {number}) - front:
             checkpoint_path(self.folder, ended).unlink(missing_ok=True)
         self.kept = front
+
+    def sweep_ended(self) -> None:
+        """Delete the checkpoints of trunks."""
+        for trunk in self.outcome.record.trials("trunk"):
+            checkpoint_path(self.folder, trunk.number).unlink(missing_ok=True)

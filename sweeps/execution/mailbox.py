@@ -17,6 +17,8 @@ class Order:
     config: dict[str, Any]
     """A `TrialConfig` as JSON values."""
     epoch: int
+    trunk: int | None = None
+    """The trial whose checkpoint is the trunk of this one; None: it has none, or trains its own."""
 
     @property
     def what(self) -> str:

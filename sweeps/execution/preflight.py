@@ -48,6 +48,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
     trials = len(space.baselines) + plan.trials + plan.confirmation_runs
     grid = f"; a grid of {len(space.grid())} points" if plan.sampler == "grid" else ""
     halving = f"after epochs {', '.join(map(str, plan.rungs))} the best {plan.keep:.0%} continue"
+    trunk = f"the first {config.trunk_epochs} epochs are plain, and trained once for each seed"
     floors = " ".join(map(repr, plan.objectives.all_floors))
     return {
         "sweep": f"{plan.name}: {plan.objective} leads, floors {floors}",
@@ -55,6 +56,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
         "space": f"{space.size()} ({plan.sampler}{grid})",
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirmation_runs} "
         f"confirmation runs: {trials} of {config.epochs} epochs of {run.steps} steps",
+        "trunk": trunk if config.trunk_epochs else "none",
         "halving": halving if plan.rungs else "none: every configuration is trained to its end",
         "resources": f"{slots} trials at a time, each {plan.workers} workers of {cpus_per_worker} CPUs and "
         f"{plan.gpus_per_worker:g} GPUs",

@@ -5,6 +5,7 @@ keeps as many worker groups as there are slots. Tune's `step()` means "bring thi
 stopped by not asking for another epoch.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ray import tune
@@ -14,8 +15,7 @@ from sweeps.execution.worker_group import answer_to
 
 
 class Slot(tune.Trainable):
-    """A Tune trainable. Its config holds `mailbox` (of the trial's worker group), `number`, `trial` (a TrialConfig as a
-    dict) and `epoch` (the epochs already done).
+    """A Tune trainable. Its config holds `mailbox` (of the trial's worker group) and `order`, its first one.
 
     A result is an `Answer` as a dict. The slot does not decide whether a trial continues: see `HalvingScheduler`.
     """
@@ -25,13 +25,13 @@ class Slot(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take the slot's next trial. Returns True: the actor may be reused."""
-        self.mailbox, self.epoch = new_config["mailbox"], new_config["epoch"]
-        self.number, self.trial = new_config["number"], new_config["trial"]
+        self.mailbox, self.order = new_config["mailbox"], Order(**new_config["order"])
         return True
 
     def step(self) -> dict[str, Any]:
-        answer = answer_to(self.mailbox, Order(0, self.number, self.trial, self.epoch + 1))
-        self.epoch += answer.result is not None
+        answer = answer_to(self.mailbox, self.order)
+        if answer.result is not None:
+            self.order = replace(self.order, epoch=self.order.epoch + 1)
         return answer.as_dict()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.execution.listener import Listener
-from sweeps.execution.mailbox import Answer
+from sweeps.execution.mailbox import Answer, Order
 from sweeps.execution.slot import Slot
 from sweeps.execution.worker_group import WorkerGroups
 from sweeps.strategy.search import Search
@@ -96,10 +97,11 @@ class StudySearcher(Searcher):
         if trial is None:
             return FINISHED if self.search.finished or self.search.stop_requested else None
         self.numbers[trial_id] = trial.number
-        group = self.groups.take(trial.number, trial.config, trial.epoch + 1)
+        order = Order(0, trial.number, trial.config, trial.epoch + 1, trial.trunk)
+        group = self.groups.take(order)
         for listener in self.listeners:
             listener.on_trial_start(trial.number)
-        return {"mailbox": group.mailbox, "number": trial.number, "trial": trial.config, "epoch": trial.epoch}
+        return {"mailbox": group.mailbox, "order": asdict(order)}
 
     def _record_epoch(self, number: int, answer: Answer) -> bool:
         if answer.fatal is not None:

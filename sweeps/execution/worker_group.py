@@ -62,9 +62,9 @@ class WorkerGroup:
         """
         return answer_to(self.mailbox, Order(0, trial, config, epoch))
 
-    def begin(self, trial: int, config: dict[str, Any], epoch: int) -> None:
-        """As `advance`, without waiting for the answer: `advance` of the same epoch gives it."""
-        self.mailbox.ask.remote(Order(0, trial, config, epoch))
+    def begin(self, order: Order) -> None:
+        """Post an order without waiting for the answer: whoever posts it again gets it."""
+        self.mailbox.ask.remote(order)
 
     def close(self) -> None:
         """Stop the workers, wait a moment until they have stopped, and let go of Ray."""
@@ -189,10 +189,10 @@ class WorkerGroups:
         if refused := answer.error or answer.fatal:
             raise (TemporaryError if answer.temporary else UserError)(refused)
 
-    def take(self, trial: int, config: dict[str, Any], epoch: int) -> WorkerGroup:
+    def take(self, order: Order) -> WorkerGroup:
         """Give a trial a free group, which begins at once: the slot, which asks for the same, may be starting."""
-        group = self.busy[trial] = self.free.pop(0)
-        group.begin(trial, config, epoch)
+        group = self.busy[order.trial] = self.free.pop(0)
+        group.begin(order)
         return group
 
     def give_back(self, trial: int, lost: bool) -> None:

@@ -116,7 +116,9 @@ class CurrentTrial:
             self.clear()
             config = parse_config(order.config, f"trial {order.trial}")
             checkpoint = checkpoint_path(self.checkpoints, order.trial)
-            self.results = train(config, self.data, checkpoint=checkpoint, device=ray.train.torch.get_device())
+            trunk = None if order.trunk is None else checkpoint_path(self.checkpoints, order.trunk)
+            device = ray.train.torch.get_device()
+            self.results = train(config, self.data, checkpoint=checkpoint, trunk=trunk, device=device)
             self.trial = order.trial
         while self.last is None or self.last.epoch < order.epoch:
             self.last = next(self.results)

@@ -55,7 +55,7 @@ def spent(record: Record) -> str:
     A trial that failed before its first epoch does not count.
     """
     trials = [trial for trial in record.trials() if trial.results]
-    full = sum(trial.config["epochs"] for trial in trials)
+    full = sum(trial.budget for trial in trials)
     stopped = sum(trial.stopped for trial in trials)
     text = f"Spent {record.epochs} epochs on {len(trials)} trials"
     if not full:

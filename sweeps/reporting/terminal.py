@@ -86,9 +86,11 @@ class ProgressDisplay:
 def headline(search: Search, data: Dataset, slots: int) -> str:
     """Return the sentence that a sweep begins with."""
     plan, spent = search.plan, search.record.epochs
+    trunk = f"a trunk of {search.trunks.epochs} epochs, " if search.trunks.epochs else ""
     return (
-        f"Sweep '{plan.name}': {len(search.space.baselines)} baselines, then {plan.trials} configurations by "
-        f"{plan.sampler}, on {data.name} ({len(data.train)} images, {data.num_classes} classes), "
+        f"Sweep '{plan.name}': {trunk}{len(search.space.baselines)} baselines, "
+        f"then {plan.trials} configurations by {plan.sampler}, "
+        f"on {data.name} ({len(data.train)} images, {data.num_classes} classes), "
         f"{slots} trials at a time" + (f"; it continues after {spent} epochs" if spent else "")
     )
 

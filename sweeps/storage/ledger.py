@@ -1,6 +1,7 @@
 """All trials of a sweep in memory, by number, role and state."""
 
 import bisect
+from typing import get_args
 
 from sweeps.storage.trial import Role, TrialRecord
 
@@ -10,8 +11,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self._trials: dict[int, TrialRecord] = {}
-        self._roles: dict[Role, list[int]] = {"baseline": [], "search": [], "confirm": []}
-        self._epochs: dict[Role, int] = {"baseline": 0, "search": 0, "confirm": 0}
+        self._roles: dict[Role, list[int]] = {role: [] for role in get_args(Role)}
+        self._epochs: dict[Role, int] = dict.fromkeys(get_args(Role), 0)
         self._retried: set[int] = set()
         self.candidates: list[TrialRecord] = []
         """The baselines and searched trials that trained for their full budget, in the order in which they ended."""
@@ -52,11 +53,11 @@ class Ledger:
         """Note a new trial, or the new state of one."""
         known = self._trials.get(trial.number)
         self._trials[trial.number] = trial  # before the roles: MLflow's thread looks up here what it finds by role
-        self._epochs[trial.role] += trial.epoch - (known.epoch if known is not None else 0)
+        self._epochs[trial.role] += trial.trained - (known.trained if known is not None else 0)
         if known is None:
             self._roles[trial.role].append(trial.number)
             self._retried |= set() if trial.retries is None else {trial.retries}
-        if trial.complete and trial.role != "confirm":
+        if trial.complete and trial.role in ("baseline", "search"):
             bisect.insort(self.candidates, trial, key=lambda ended: (ended.ended_at, ended.number))
         (self.running.discard if trial.state.is_finished() else self.running.add)(trial.number)
         return trial

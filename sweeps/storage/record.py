@@ -149,7 +149,7 @@ class Record(Ledger):
         """Record a new RUNNING trial, completely or not at all.
 
         Args:
-            origin: `repeats` or `retries`, the number of an earlier trial; see `TrialRecord`.
+            origin: `repeats`, `retries`, `trunk` or `until`; see `TrialRecord`.
 
         Raises:
             TemporaryError: another process has begun a trial that this record does not have.
@@ -176,7 +176,8 @@ class Record(Ledger):
     def retry(self, failed: TrialRecord) -> TrialRecord:
         """Begin a failed trial again, as a new trial with the same configuration."""
         frozen = self.store.call(lambda: self.study.get_trials(deepcopy=False))[failed.number]
-        origin = {"retries": failed.number} | ({} if failed.repeats is None else {"repeats": failed.repeats})
+        known = {"repeats": failed.repeats, "trunk": failed.trunk, "until": failed.until}
+        origin = {"retries": failed.number} | {key: value for key, value in known.items() if value is not None}
         return self.begin(
             failed.role, failed.label, failed.config, failed.params, frozen.distributions, failed.system_attrs, **origin
         )
@@ -186,8 +187,8 @@ class Record(Ledger):
 
         It is idempotent: an epoch that is repeated after a crash keeps the time of its first end.
         """
-        trial, before = self[number], result.epoch - 1
-        spent = trial.spent[before] if trial.epoch > before else Spent(self.epochs + 1, seconds)
+        trial, before = self[number], result.epoch - 1 - self[number].start
+        spent = trial.spent[before] if trial.trained > before else Spent(self.epochs + 1, seconds)
         self._set_attr(number, f"epoch:{result.epoch:04d}", {"result": result.as_dict(), "spent": asdict(spent)})
         results, moments = (*trial.results[:before], result), (*trial.spent[:before], spent)
         self.keep(replace(trial, results=results, spent=moments))

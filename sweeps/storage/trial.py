@@ -5,9 +5,11 @@ from typing import Any, Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
+from tce_core.config import trunk_epochs
 from tce_core.results import EpochResult
 
-Role = Literal["baseline", "search", "confirm"]
+Role = Literal["trunk", "baseline", "search", "confirm"]
+"""A trunk is the plain first share of several trials, trained once: see `trunks.py`."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class TrialRecord:
     """The trial that a confirmation run repeats with another seed."""
     retries: int | None
     """The failed trial that this one replaces."""
+    trunk: int | None
+    """The trial that trained the trunk of this one; None: it has no trunk, or trains its own."""
+    until: int
+    """The epoch that is its full budget."""
     system_attrs: dict[str, Any]
     """The sampler's own notes."""
 
@@ -74,14 +80,38 @@ class TrialRecord:
         return self.results[-1]
 
     @property
+    def trunk_epochs(self) -> int:
+        """Epochs of its trunk, its own or that of another trial."""
+        return trunk_epochs(self.config.get("trunk", 0.0), self.config["epochs"])
+
+    @property
+    def start(self) -> int:
+        """The epoch after which this trial begins: its trunk may be another trial."""
+        return 0 if self.trunk is None else self.trunk_epochs
+
+    @property
     def epoch(self) -> int:
-        """Number of finished epochs."""
-        return self.results[-1].epoch if self.results else 0
+        """The epoch that is reached, the trunk included."""
+        return self.results[-1].epoch if self.results else self.start
+
+    @property
+    def trained(self) -> int:
+        """Number of epochs that this trial has trained itself."""
+        return len(self.results)
+
+    @property
+    def budget(self) -> int:
+        """Number of epochs that this trial trains itself at its full budget."""
+        return self.until - self.start
 
     @property
     def epochs_left(self) -> int:
         """Epochs to the full budget."""
-        return int(self.config["epochs"]) - self.epoch
+        return self.until - self.epoch
+
+    def at_epoch(self, epoch: int) -> EpochResult:
+        """The result of an epoch, or of the nearest one that this trial has. There must be one."""
+        return self.results[min(max(epoch - 1 - self.start, 0), len(self.results) - 1)]
 
     @property
     def ended_at(self) -> int:
@@ -119,5 +149,7 @@ def trial_record(trial: FrozenTrial) -> TrialRecord:
         ended=Ended(**attrs["ended"]) if "ended" in attrs else None,
         repeats=attrs.get("repeats"),
         retries=attrs.get("retries"),
+        trunk=attrs.get("trunk"),
+        until=attrs.get("until", attrs["config"]["epochs"]),
         system_attrs=dict(trial.system_attrs),
     )

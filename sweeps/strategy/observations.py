@@ -43,7 +43,7 @@ class Observations:
         floor, which would take long for many classes.
         """
         objectives, curve = self.record.plan.objectives, trial.last.curve
-        baseline, beside = (None, None) if reference is None else (reference.last, reference.results[trial.epoch - 1])
+        baseline, beside = (None, None) if reference is None else (reference.last, reference.at_epoch(trial.epoch))
         found = [standings(objectives, scores, baseline, beside) for scores in curve]
         best = best_scores(objectives, curve, found)
         return objectives.told(curve[best]), largest_shortfalls(found[best])

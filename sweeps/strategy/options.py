@@ -101,6 +101,8 @@ class SweepOptions(Runtime):
     """Configurations to search, beside the baselines; None: the space's."""
     epochs: Positive | None = None
     """Full budget of each trial; None: the space's."""
+    trunk: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
+    """Share of the epochs that is plain and trained once for all trials; None: the space's."""
     confirm: Natural | None = None
     """Fresh seeds for the winner and for the baseline; None: the space's."""
     seed: Seed = 0

@@ -47,7 +47,8 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     Raises:
         UserError: a space, an override, an objective, a floor, rungs or a limit that cannot be used.
     """
-    overrides = [*options.overrides, *([f"trial.epochs={options.epochs}"] if options.epochs else [])]
+    given = {"epochs": options.epochs, "trunk": options.trunk}
+    overrides = [*options.overrides, *(f"trial.{key}={value}" for key, value in given.items() if value is not None)]
     space_name = str(options.space or ("streets" if is_built_in(options.dataset) else "tce"))
     space = load_space(space_name, overrides)
     sampler = options.sampler or space.search.sampler
@@ -106,7 +107,7 @@ def extended_plan(record: Record, options: ResumeOptions) -> Plan:
     check_reference(extended)
     _check_max_epochs(extended, space)
     if options.retry_failed:
-        needed = sum(int(trial.config["epochs"]) for trial in record.failures())
+        needed = sum(trial.budget for trial in record.failures())
         limit = Budget(record, Outcome(record, plan.objectives), extended).limit(needed - 1) if needed else None
         if limit is not None:
             flag = f"--max-{limit.unit}"
@@ -138,14 +139,16 @@ def is_extended(record: Record, options: ResumeOptions) -> bool:
 
 
 def _rungs(options: SweepOptions, space: Space) -> tuple[int, ...]:
-    epochs = space.config({}).epochs
+    config = space.config({})
+    epochs = config.epochs - config.trunk_epochs
     chosen: Sequence[int] | None = options.rungs if options.rungs is not None else space.search.rungs
     if chosen is None:
         return default_rungs(epochs)
     if list(chosen) != sorted(set(chosen)) or any(not 0 < rung < epochs for rung in chosen):
         usual = " ".join(map(str, default_rungs(epochs)))
+        behind = " after its trunk" if config.trunk_epochs else ""
         raise UserError(
-            f"rungs {' '.join(map(str, chosen))}: give rising numbers of epochs below a trial's {epochs}, "
+            f"rungs {' '.join(map(str, chosen))}: give rising numbers of epochs below a trial's {epochs}{behind}, "
             + (f"such as {usual}" if usual else "or --no-halving")
         )
     return tuple(chosen)
@@ -153,13 +156,16 @@ def _rungs(options: SweepOptions, space: Space) -> tuple[int, ...]:
 
 def _check_max_epochs(plan: Plan, space: Space) -> None:
     """At least the baselines, the confirmation runs and one searched trial must fit."""
-    epochs = space.config({}).epochs
+    config = space.config({})
+    trunks, epochs = (plan.confirm + 1) * config.trunk_epochs, config.epochs - config.trunk_epochs
     baselines, confirming = len(space.baselines), plan.confirmation_runs
-    least = (baselines + confirming + 1) * epochs
+    least = trunks + (baselines + confirming + 1) * epochs
+    plain = f", and {trunks} epochs of trunks," if trunks else ""
     if plan.max_epochs is not None and plan.max_epochs < least:
         raise UserError(
             f"--max-epochs {plan.max_epochs}: {baselines} baselines, {confirming} confirmation runs and one searched "
-            f"configuration of {epochs} epochs need {least}; allow more, or lower --epochs or --confirm"
+            f"configuration of {epochs} epochs{plain} need {least}; "
+            "allow more, or lower --epochs or --confirm"
         )
 
 

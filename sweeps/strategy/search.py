@@ -1,10 +1,8 @@
 """The course of a sweep: baselines, then the search, then confirmation of the winner with fresh seeds."""
 
 from functools import cached_property
-from operator import itemgetter
 from typing import Any
 
-import numpy as np
 from optuna.trial import TrialState
 
 from search_spaces.space import Space, parse_space
@@ -12,11 +10,11 @@ from sweeps.storage.record import Record
 from sweeps.storage.trial import Role, TrialRecord
 from sweeps.strategy.ahead import ProposalsAhead
 from sweeps.strategy.budget import Budget, Limit
+from sweeps.strategy.halving import Halving, measurable
 from sweeps.strategy.observations import Observations
 from sweeps.strategy.outcome import Outcome
-from sweeps.strategy.points import early_values
 from sweeps.strategy.proposals import Proposer
-from sweeps.strategy.rungs import goes_on
+from sweeps.strategy.trunks import Trunks
 from tce_core.results import EpochResult
 
 End = tuple[TrialState, str | None]
@@ -35,6 +33,7 @@ class Search:
         self.space: Space = parse_space(self.plan.space, self.plan.space_file)
         self.outcome = Outcome(record, self.plan.objectives)
         self.budget = Budget(record, self.outcome)
+        self.trunks = Trunks(self.space, self.plan, record)
         self.observations = Observations(record, self.outcome)
         self.proposer = Proposer(
             self.space, self.plan.sampler, self.plan.seed, self.plan.objectives.maximize, self.plan.warm_start
@@ -45,12 +44,7 @@ class Search:
         """Trials of an interrupted sweep that are still to be handed out again."""
         self.pending_ends: dict[int, End] = {}
         """Endings decided but not yet recorded, by trial number."""
-        self.at_rungs: dict[int, dict[int, tuple[float, float]]] = {rung: {} for rung in self.plan.rungs}
-        """For each rung, the objective pair of every searched trial that reached it, in order of arrival."""
-        searched = record.current("search")
-        arrived = [(s.epochs, trial, r) for trial in searched for s, r in zip(trial.spent, trial.results, strict=True)]
-        for _, trial, result in sorted(arrived, key=itemgetter(0)):
-            self._note_rung(trial, result)
+        self.halving = Halving(record)
 
     @classmethod
     def resume(cls, record: Record) -> "Search":
@@ -72,7 +66,7 @@ class Search:
         if self.unfinished:
             return self.unfinished.pop(0)
         self._stop_search_if_due()
-        return self._next_baseline() or self._next_proposal() or self._next_confirmation()
+        return self._next_trunk() or self._next_baseline() or self._next_proposal() or self._next_confirmation()
 
     def record_epoch(self, number: int, result: EpochResult) -> bool:
         """Record an epoch, and decide whether the trial continues.
@@ -81,7 +75,7 @@ class Search:
         `request_stop`.
         """
         self.record.add_epoch(number, result, self.budget.seconds)
-        self._note_rung(self.record[number], result)
+        self.halving.note(self.record[number], result)
         return self._goes_on(number) and not self.stop_requested
 
     def record_end(self, number: int, error: str | None = None) -> None:
@@ -97,7 +91,7 @@ class Search:
     @property
     def finished(self) -> bool:
         """Whether every planned trial has ended."""
-        return self._search_complete() and not self._running() and self._confirmation_due() is None
+        return self._search_complete() and not self._running() and not self._confirmations_due()
 
     @property
     def epochs_expected(self) -> int:
@@ -108,28 +102,58 @@ class Search:
         trials, begun = self.record.begun("search")
         running = self._running("search")
         ended = trials - len(running)
-        each = (begun - sum(trial.epoch for trial in running)) / ended if ended else self.full_budget
+        each = (begun - sum(trial.trained for trial in running)) / ended if ended else self.full_budget
         planned = trials if self.record.search_stopped is not None else self.plan.trials
         others = (len(self.space.baselines) + self.plan.confirmation_runs) * self.full_budget
+        others += self.record.begun("trunk")[1] + self.trunks.to_come
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
 
     @cached_property
     def full_budget(self) -> int:
-        """Epochs of a trial that is not stopped."""
-        return self.space.config({}).epochs
+        """Epochs of a trial that is not stopped, without a trunk that it shares."""
+        return self.space.config({}).epochs - (self.trunks.epochs if self.trunks.all_alike else 0)
 
     # What runs next.
+
+    def _next_trunk(self) -> TrialRecord | None:
+        """The trunk of the sweep's seed comes first. Slots that would wait for it train those of the fresh seeds."""
+        for seed, plain in self.trunks.plain.items():
+            trunk = self.trunks.of(plain)
+            if trunk is None and not (seed == self.plan.seed and self._search_complete()):
+                return self._begin_trunk(plain)
+            if trunk is None or trunk.state.is_finished():
+                return None
+        return None
+
+    def _begin_trunk(self, plain: dict[str, Any]) -> TrialRecord | None:
+        if self.budget.limit(len(self.record.running)) is not None:
+            return None
+        label = f"trunk seed={plain['seed']}" if plain["seed"] != self.plan.seed else "trunk"
+        return self.record.begin("trunk", label, plain, until=self.trunks.epochs)
+
+    def _begin(self, role: Role, label: str, config: dict[str, Any], *given: Any, **origin: Any) -> TrialRecord:
+        """Begin a trial behind its trunk, if it shares one that was trained to its end."""
+        trunk = self.trunks.of(config)
+        if trunk is not None and trunk.complete:
+            origin["trunk"] = trunk.number
+        return self.record.begin(role, label, config, *given, **origin)
+
+    def _waits(self, config: dict[str, Any]) -> bool:
+        """Whether the trunk of a trial is still being trained."""
+        trunk = self.trunks.of(config)
+        return trunk is not None and not trunk.state.is_finished()
 
     def _next_baseline(self) -> TrialRecord | None:
         begun = {trial.label for trial in self.record.trials("baseline")}
         for label, settings in self.space.baselines.items():
-            if label not in begun and self.budget.limit(len(self.record.running)) is None:
-                return self.record.begin("baseline", label, self._config(settings))
+            config = self._config(settings)
+            if label not in begun and not self._waits(config) and self.budget.limit(len(self.record.running)) is None:
+                return self._begin("baseline", label, config)
         return None
 
     def _next_proposal(self) -> TrialRecord | None:
-        if self._search_complete() or self._limit_to_another_trial() is not None:
+        if self._search_complete() or self._limit_to_another_trial() is not None or self._waits(self._config({})):
             return None
         proposal = self.ahead.take()
         if proposal is None:
@@ -137,32 +161,32 @@ class Search:
             return None
         config = self._config(proposal.params)
         given = proposal.params, proposal.distributions, proposal.system_attrs
-        trial = self.record.begin("search", proposal.label, config, *given)
+        trial = self._begin("search", proposal.label, config, *given)
         self.ahead.prepare(len(self.record.running), self.plan.trials - self.record.proposals)
         return trial
 
     def _next_confirmation(self) -> TrialRecord | None:
-        due = self._confirmation_due()
-        if due is None:
-            return None
-        trial, seed = due
-        config = {**trial.config, "seed": seed}
-        return self.record.begin("confirm", f"{trial.label} seed={seed}", config, repeats=trial.number)
+        for trial, seed in self._confirmations_due():
+            config = {**trial.config, "seed": seed}
+            if (plain := self.trunks.due(config)) is not None:
+                return self._begin_trunk(plain)
+            if not self._waits(config):
+                return self._begin("confirm", f"{trial.label} seed={seed}", config, repeats=trial.number)
+        return None
 
-    def _confirmation_due(self) -> tuple[TrialRecord, int] | None:
-        """The trial to train again, and the fresh seed: first the reference baseline, then the winner.
+    def _confirmations_due(self) -> list[tuple[TrialRecord, int]]:
+        """The trials to train again, with their fresh seeds: first the reference baseline, then the winner.
 
         The baseline does not wait for the winner, so it keeps slots busy while the last searched trials run.
         """
         if not self._search_complete() or self.budget.limit(0) is not None:
-            return None
+            return []
         winner = None if self._running("baseline", "search") else self.outcome.choose()
         done = {(trial.repeats, trial.config["seed"]) for trial in self.record.trials("confirm")}
-        for trial in (self.outcome.reference(), winner.trial if winner is not None else None):
-            for seed in range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm):
-                if trial is not None and (trial.number, seed) not in done:
-                    return trial, seed
-        return None
+        chosen = [self.outcome.reference(), winner.trial if winner is not None else None]
+        seeds = range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm)
+        due = dict.fromkeys((t.number, seed) for t in chosen if t is not None for seed in seeds)
+        return [(self.record[number], seed) for number, seed in due if (number, seed) not in done]
 
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")
@@ -191,7 +215,7 @@ class Search:
     def _reserved(self) -> int:
         """Epochs reserved for unfinished baselines and confirmation runs."""
         baselines = {trial.label: trial for trial in self.record.trials("baseline")}
-        due = self._reserved_for_confirmation()
+        due = self._reserved_for_confirmation() + self.trunks.to_come
         for label in self.space.baselines:
             if label not in baselines:
                 due += self.full_budget
@@ -203,7 +227,7 @@ class Search:
         """The reference keeps the confirmation runs that it has; a winner to come will need all of its own."""
         reference = self.outcome.reference()
         runs = [trial for trial in self.record.current("confirm") if reference and trial.repeats == reference.number]
-        return self.plan.confirmation_runs * self.full_budget - sum(trial.epoch for trial in runs)
+        return self.plan.confirmation_runs * self.full_budget - sum(trial.trained for trial in runs)
 
     def _running(self, *roles: Role) -> list[TrialRecord]:
         """The trials of these roles (default: all) that have begun and not ended."""
@@ -220,31 +244,14 @@ class Search:
 
     def _end(self, trial: TrialRecord) -> End | None:
         """How the trial ends after its last epoch; None: it continues."""
-        if not self._measurable(trial.last):
+        if not measurable(self.plan.objectives, trial.last):
             return TrialState.FAIL, f"the objectives are not finite after epoch {trial.epoch}"
         if trial.epochs_left <= 0:
             return TrialState.COMPLETE, None
         if trial.role != "search":
             limit = self.budget.limit(len(self.record.running) - 1)
-        elif trial.epoch in self.plan.rungs and not self._survives(trial):
+        elif self.halving.stops(trial):
             return TrialState.PRUNED, f"not among the best {self.plan.keep:.0%} at epoch {trial.epoch}"
         else:
             limit = self.budget.limit(len(self._running("search")) - 1 + self._reserved())
         return None if limit is None else (TrialState.PRUNED, f"the sweep reached its limit of {limit}")
-
-    def _note_rung(self, trial: TrialRecord, result: EpochResult) -> None:
-        if trial.role == "search" and result.epoch in self.at_rungs and self._measurable(result):
-            self.at_rungs[result.epoch][trial.number] = early_values(self.plan.objectives, result)
-
-    def _survives(self, trial: TrialRecord) -> bool:
-        """Whether the trial survives its rung, compared with the trials that arrived before it; see `rungs.py`."""
-        arrived = self.at_rungs[trial.epoch]
-        index = list(arrived).index(trial.number)
-        maximize = [measure.maximize for measure in self.plan.objectives.early_pair]
-        return goes_on(list(arrived.values())[: index + 1], index, self.plan.keep, maximize)
-
-    def _measurable(self, result: EpochResult) -> bool:
-        try:
-            return bool(np.isfinite(self.plan.objectives.values(result)).all())
-        except ValueError:  # no class has an IoU
-            return False

@@ -148,7 +148,7 @@ def test_the_last_override_wins_and_values_may_hold_an_equals_sign(write):
         ("spice.t=3", "unknown key 'spice'"),
         ("trial.seed=3", "trial.seed: the seed belongs to the sweep; use --seed"),
         ("baselines.mcce.seed=3", "baselines.mcce.seed: the seed belongs to the sweep; use --seed"),
-        ("baselines.mcce.epochs=3", "baselines.mcce.epochs: all trials train for the same epochs; use --epochs"),
+        ("baselines.mcce.epochs=3", "baselines.mcce.epochs: all trials use the same epochs; use --epochs"),
         ("trial.encoder=2020-13-45", "'2020-13-45' is not a YAML value"),
         ("space.epochs={choices: [3, 4]}", "space.epochs: all trials use the same epochs; use --epochs"),
         ("trial.epochs=0", "epochs = 0"),

@@ -19,17 +19,17 @@ short, endless = (TrialConfig(**small, steps_per_epoch=steps).model_dump(mode="j
 cores = int(start_ray(None)["CPU"])
 groups = WorkerGroups(GroupSettings(data, folder, folder + "/ray", 1, cores, 0.0))  # there is room for one group
 groups.begin(1)
-group = groups.take(0, short, 1)
+group = groups.take(Order(0, 0, short, 1))
 assert answer_to(group.mailbox, Order(0, 0, short, 1)).result is not None
 groups.give_back(0, lost=False)
-group = groups.take(1, endless, 1)
+group = groups.take(Order(0, 1, endless, 1))
 time.sleep(2)
 groups.give_back(1, lost=True)
-other = groups.take(2, short, 1)
+other = groups.take(Order(0, 2, short, 1))
 assert other is not group
 assert answer_to(other.mailbox, Order(0, 2, short, 1)).result is not None
 groups.give_back(2, lost=False)
-groups.take(3, endless, 1)
+groups.take(Order(0, 3, endless, 1))
 time.sleep(2)
 groups.leave()
 assert not [thread for thread in threading.enumerate() if thread.name == "trainer"]

@@ -222,15 +222,15 @@ def test_at_a_rung_a_trial_is_compared_with_the_strength_that_suits_it(begin):
     assert train(search, search.next(), {0.0: (0.49, 0.05), 0.5: (0.495, 0.08)}).stopped
     beyond = {0.0: (0.49, 0.05), 0.5: (0.43, 0.9)}  # its mIoU is more than the allowance below its plain model
     assert train(search, search.next(), beyond).stopped
-    assert search.at_rungs[1][1] == pytest.approx((0.20, 0.51))
-    assert search.at_rungs[1][3] == pytest.approx((0.05, 0.49))
+    assert search.halving.arrived[1][1] == pytest.approx((0.20, 0.51))
+    assert search.halving.arrived[1][3] == pytest.approx((0.05, 0.49))
 
 
 def test_a_rung_of_std_iou_takes_the_strength_with_the_lower_spread(begin):
     search = begin(**WIDE, objective="std_iou")
     train(search, search.next(), {0.0: (0.49, 0.05), 0.5: (0.48, 0.4), 1.0: (0.3, 0.3)})
     even = curved(1, {0.0: (0.48, 0.4)}).report.std_iou
-    assert search.at_rungs[1][0] == pytest.approx((even, 0.48))
+    assert search.halving.arrived[1][0] == pytest.approx((even, 0.48))
 
 
 def test_a_resumed_search_compares_the_same_values_at_its_rungs(begin):
@@ -242,8 +242,8 @@ def test_a_resumed_search_compares_the_same_values_at_its_rungs(begin):
     for shape in shapes[:5]:
         train(search, search.next(), shape)
         again = reopened(search)
-        assert again.at_rungs == search.at_rungs
-        assert list(again.at_rungs[1]) == list(search.at_rungs[1])
+        assert again.halving.arrived == search.halving.arrived
+        assert list(again.halving.arrived[1]) == list(search.halving.arrived[1])
     trial = search.next()
     search.record_epoch(trial.number, curved(1, shapes[5]))
     decided, again = search.pending_ends.get(trial.number), reopened(search)
