@@ -129,7 +129,7 @@ class Place:
         assert all(trial.state.is_finished() for trial in trials), [trial.state for trial in trials]
         assert record.finished
         for trial in trials:
-            assert [result.epoch for result in trial.results] == list(range(1, trial.epoch + 1))
+            assert [result.epoch for result in trial.results] == list(range(trial.start + 1, trial.epoch + 1))
             assert trial.ended is not None
         return record
 
