@@ -69,18 +69,22 @@ def train(
     data.require_trainable()
     device = device or default_device()
     before: Run | None = None
-    begun = (
-        checkpoint is not None and checkpoint.exists() and (trunk is not None or is_checkpoint_of(checkpoint, config))
-    )
-    if config.trunk_epochs and not begun:
-        plain, file = config.plain, trunk or checkpoint
-        before = Run(plain, data, device, taus)
-        usable = trunk is None or distributed.all_ranks(is_checkpoint_of(trunk, plain), device)
-        yield from _epochs(before, config.trunk_epochs, file, resume=usable)
+    if config.trunk_epochs and not _is_past_trunk(config, checkpoint, trunk):
+        before = Run(config.plain, data, device, taus)
+        usable = trunk is None or distributed.all_ranks(is_checkpoint_of(trunk, config.plain), device)
+        yield from _epochs(before, config.trunk_epochs, trunk or checkpoint, resume=usable)
     run = Run(config, data, device, taus)
     if before is not None:
         run.follow(before)
-    yield from _epochs(run, config.epochs, checkpoint, resume=before is None)
+    forked, before = before is not None, None  # the trunk's model frees its memory
+    yield from _epochs(run, config.epochs, checkpoint, resume=not forked)
+
+
+def _is_past_trunk(config: TrialConfig, checkpoint: Path | None, trunk: Path | None) -> bool:
+    """Whether a checkpoint is that of the run. Without a file for the trunk, it may also be that of its trunk."""
+    return (
+        checkpoint is not None and checkpoint.exists() and (trunk is not None or is_checkpoint_of(checkpoint, config))
+    )
 
 
 def _epochs(run: "Run", until: int, checkpoint: Path | None, *, resume: bool) -> Generator[EpochResult]:
