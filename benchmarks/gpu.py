@@ -37,7 +37,7 @@ from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.devices import use_bf16
 from tce_core.evaluation import autocast, evaluate, predict
 from tce_core.model import build_model
-from tce_core.training import Run
+from tce_core.run import Run
 
 SIZES = {
     "full": {"encoder": "resnet101", "crop": (768, 768), "batch_size": 8},

@@ -30,10 +30,11 @@ from tce_core.adjust import TAUS
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import Dataset, SplitWriter, open_dataset
 from tce_core.data.streets.dataset import make_streets
+from tce_core.devices import default_device
 from tce_core.divergence import NonFiniteLossError
 from tce_core.evaluation import evaluate
 from tce_core.iou import iou_from_counts
-from tce_core.training import Run, default_device
+from tce_core.run import Run
 
 SEEDS = (1, 2, 3)
 """Fresh seeds; seed 0 chooses the settings."""

@@ -28,7 +28,7 @@ from tce_core.data.streets.dataset import make_streets
 from tce_core.devices import use_bf16
 from tce_core.evaluation import autocast
 from tce_core.model import build_model
-from tce_core.training import Run
+from tce_core.run import Run
 
 FLOOR = "bare step that also prepares its batch and clips its gradient"
 STEPS = 4  # of each variant in each round

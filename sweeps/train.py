@@ -104,6 +104,9 @@ def train_export(options: TrainOptions) -> TrainResult:
     last = _train(config, export.logit_adjustment, group, options.address, share_cores)
     _save_weights(weights, Path(group.checkpoints), config, data, export.logit_adjustment)
     _print_comparison(export, last.at(export.logit_adjustment), data)
+    if (test := last.test_at(export.logit_adjustment)) is not None:
+        worst = data.class_names[test.report.worst_class]
+        print(f"On the test split: mIoU {test.report.miou:.4f}, worst class {worst} {test.report.worst_iou:.4f}")
     return TrainResult(weights, last, export)
 
 
@@ -171,7 +174,7 @@ def _train(
         workers = WorkerGroup(group)
         first = _epochs_done(Path(group.checkpoints), config) or 1
         for epoch in range(first, config.epochs + 1):
-            answer = workers.advance(TRIAL, config.model_dump(mode="json"), epoch)
+            answer = workers.advance(TRIAL, config.model_dump(mode="json"), epoch, test=True)
             if answer.result is None:
                 kind = TemporaryError if answer.temporary else UserError
                 raise kind(f"training failed in epoch {epoch}: {answer.fatal or answer.error}")

@@ -80,6 +80,8 @@ class EpochResult:
     """Probability of each class at the next draw of Algorithm 1; None if no classes are drawn."""
     train_seconds: float
     evaluation_seconds: float
+    test: tuple[Scores, ...] | None = None
+    """The same curve on the test split; None if it was not evaluated."""
 
     def __post_init__(self) -> None:
         check_taus([scores.tau for scores in self.curve])
@@ -115,16 +117,21 @@ class EpochResult:
         Raises:
             ValueError: the curve does not have it.
         """
-        for scores in self.curve:
-            if scores.tau == tau:
-                return scores
-        known = ", ".join(f"{scores.tau:g}" for scores in self.curve)
-        raise ValueError(f"no scores for tau {tau:g}; there are those for {known}")
+        return _at(self.curve, tau)
+
+    def test_at(self, tau: float) -> Scores | None:
+        """Return the scores of one strength on the test split; None if it was not evaluated.
+
+        Raises:
+            ValueError: the curve does not have it.
+        """
+        return None if self.test is None else _at(self.test, tau)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as values that strict JSON can hold; NaN becomes None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         values["curve"] = [scores.as_dict() for scores in self.curve]
+        values["test"] = None if self.test is None else [scores.as_dict() for scores in self.test]
         values["class_weights"] = None if self.class_weights is None else list(self.class_weights)
         return values
 
@@ -140,14 +147,23 @@ class EpochResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "EpochResult":
         """Read the values of `as_dict`."""
-        weights = values["class_weights"]
+        weights, test = values["class_weights"], values.get("test")
         return cls(
             **{
                 **values,
                 "curve": tuple(Scores.from_dict(scores) for scores in values["curve"]),
                 "class_weights": None if weights is None else tuple(weights),
+                "test": None if test is None else tuple(Scores.from_dict(scores) for scores in test),
             }
         )
+
+
+def _at(curve: Sequence[Scores], tau: float) -> Scores:
+    for scores in curve:
+        if scores.tau == tau:
+            return scores
+    known = ", ".join(f"{scores.tau:g}" for scores in curve)
+    raise ValueError(f"no scores for tau {tau:g}; there are those for {known}")
 
 
 def measured_curve(taus: Sequence[float], counts: npt.ArrayLike) -> tuple[Scores, ...]:

@@ -19,6 +19,8 @@ class Order:
     epoch: int
     trunk: int | None = None
     """The trial whose checkpoint is the trunk of this one; None: it has none, or trains its own."""
+    test: bool = False
+    """Whether the last epoch evaluates the test split, too."""
 
     @property
     def what(self) -> str:

@@ -36,7 +36,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
         Lines of text by their headings.
     """
     from tce_core.devices import default_device
-    from tce_core.training import Run
+    from tce_core.run import Run
 
     space = parse_space(plan.space, plan.space_file)
     config = space.config(next(iter(space.baselines.values()), {}))

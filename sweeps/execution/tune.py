@@ -97,7 +97,8 @@ class StudySearcher(Searcher):
         if trial is None:
             return FINISHED if self.search.finished or self.search.stop_requested else None
         self.numbers[trial_id] = trial.number
-        order = Order(0, trial.number, trial.config, trial.epoch + 1, trial.trunk)
+        # Only confirmation runs see the test split, because nothing is chosen by them.
+        order = Order(0, trial.number, trial.config, trial.epoch + 1, trial.trunk, test=trial.role == "confirm")
         group = self.groups.take(order)
         for listener in self.listeners:
             listener.on_trial_start(trial.number)

@@ -52,15 +52,16 @@ class WorkerGroup:
         self.trainer = threading.Thread(target=self._train, name="trainer", daemon=True)
         self.trainer.start()
 
-    def advance(self, trial: int, config: dict[str, Any], epoch: int) -> Answer:
+    def advance(self, trial: int, config: dict[str, Any], epoch: int, *, test: bool = False) -> Answer:
         """Train a trial to the end of `epoch`; the group continues from the trial's checkpoint if it is new to it.
 
         Args:
             trial: its number.
             config: a `TrialConfig` as JSON values.
             epoch: counted from 1.
+            test: whether the last epoch evaluates the test split, too.
         """
-        return answer_to(self.mailbox, Order(0, trial, config, epoch))
+        return answer_to(self.mailbox, Order(0, trial, config, epoch, test=test))
 
     def begin(self, order: Order) -> None:
         """Post an order without waiting for the answer: whoever posts it again gets it."""

@@ -118,7 +118,8 @@ class CurrentTrial:
             checkpoint = checkpoint_path(self.checkpoints, order.trial)
             trunk = None if order.trunk is None else checkpoint_path(self.checkpoints, order.trunk)
             device = ray.train.torch.get_device()
-            self.results = train(config, self.data, checkpoint=checkpoint, trunk=trunk, device=device)
+            given = {"checkpoint": checkpoint, "trunk": trunk, "test": order.test, "device": device}
+            self.results = train(config, self.data, **given)
             self.trial = order.trial
         while self.last is None or self.last.epoch < order.epoch:
             self.last = next(self.results)

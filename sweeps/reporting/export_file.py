@@ -16,6 +16,7 @@ from tce_core.adjust import TAUS
 from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError, file_error
 from tce_core.files import replacing
+from tce_core.results import Scores
 
 FORMAT: Literal["tilted-sweeps/1"] = "tilted-sweeps/1"
 
@@ -54,6 +55,15 @@ class WorkersSection(_Section):
     gpus_each: float
 
 
+class Tested(_Section):
+    """A model on the test split."""
+
+    worst_class: str
+    miou: float
+    worst_iou: float
+    iou: dict[str, float | None]
+
+
 class Measured(_Section):
     """A trial's last validation. IoUs are fractions."""
 
@@ -73,6 +83,8 @@ class Measured(_Section):
     """Measures that the class IoUs do not show (`tce_core.fine_grained`)."""
     iou: dict[str, float | None]
     """By class; None for a class in neither truth nor prediction."""
+    test: Tested | None = None
+    """The test split, which chose nothing; None if this trial was not evaluated on it."""
 
 
 class Export(_Section):
@@ -145,7 +157,7 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
 
 def measured(trial: TrialRecord, class_names: Sequence[str], tau: float = 0.0) -> Measured:
     """A trial's last validation with one strength of logit adjustment."""
-    scores = trial.last.at(tau)
+    scores, test = trial.last.at(tau), trial.last.test_at(tau)
     report = scores.report
     return Measured(
         label=trial.label,
@@ -156,8 +168,23 @@ def measured(trial: TrialRecord, class_names: Sequence[str], tau: float = 0.0) -
         **{name: measure.value(scores) for name, measure in MEASURES.items()},
         intervals_95=dict(scores.intervals),
         measures={name: value for name, value in scores.measures.items() if value == value},
-        iou={name: None if iou != iou else iou for name, iou in zip(class_names, scores.iou, strict=True)},
+        iou=_by_class(scores, class_names),
+        test=None if test is None else _tested(test, class_names),
     )
+
+
+def _tested(scores: Scores, class_names: Sequence[str]) -> Tested:
+    report = scores.report
+    return Tested(
+        worst_class=class_names[report.worst_class],
+        miou=report.miou,
+        worst_iou=report.worst_iou,
+        iou=_by_class(scores, class_names),
+    )
+
+
+def _by_class(scores: Scores, class_names: Sequence[str]) -> dict[str, float | None]:
+    return {name: None if iou != iou else iou for name, iou in zip(class_names, scores.iou, strict=True)}
 
 
 def write_export(path: Path, export: Export) -> None:

@@ -174,6 +174,9 @@ class SweepView:
                 adjusted = {"miou": scores.report.miou, "worst_iou": scores.report.worst_iou}
                 adjusted[self.lead_key] = self.lead.value(scores)
                 values |= {f"tau_{scores.tau:g}/{name}": value for name, value in adjusted.items()}
+        for scores in result.test or ():
+            prefix = f"tau_{scores.tau:g}/test" if scores.tau else "test"
+            values |= {f"{prefix}/miou": scores.report.miou, f"{prefix}/worst_iou": scores.report.worst_iou}
         return {key: value for key, value in values.items() if math.isfinite(value)}  # an absent class has no IoU
 
     def _progress(self) -> list[Step]:

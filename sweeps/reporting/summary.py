@@ -15,6 +15,7 @@ from sweeps.strategy.points import Point
 
 SHOWN_ALWAYS = ("miou", "worst_iou", "std_iou")
 """The measures that every table shows."""
+TESTED = ("test mIoU", "test worst")
 
 
 def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
@@ -27,13 +28,20 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
         _add(table, point.trial, point.tau, class_names, mark, more)
     console.print(table)
     if choice is not None:
-        table = _table("Recommended configuration and baseline", more)
-        for point, role in [(choice.point, "recommended"), *_baselines(choice)]:
-            for run in [point.trial, *outcome.repetitions(point.trial)]:
-                _add(table, run, point.tau, class_names, f"{role}, seed {run.config['seed']}", more)
+        shown = [(choice.point, "recommended"), *_baselines(choice)]
+        rows = [(run, point.tau, role) for point, role in shown for run in _runs(point, outcome)]
+        tested = any(run.last.test for run, _, _ in rows)
+        table = _table("Recommended configuration and baseline", more, tested)
+        for run, tau, role in rows:
+            _add(table, run, tau, class_names, f"{role}, seed {run.config['seed']}", more, tested)
         console.print(table)
         console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
     console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
+
+
+def _runs(point: Point, outcome: Outcome) -> list[TrialRecord]:
+    """The trial of a point, and the fresh seeds of its configuration."""
+    return [point.trial, *outcome.repetitions(point.trial)]
 
 
 def _baselines(choice: Choice) -> list[tuple[Point, str]]:
@@ -101,7 +109,18 @@ def comparison(point: Point, other: Point, outcome: Outcome) -> str:
     allowed = f" (allowed: {-outcome.objectives.allowance:+.3f})" if by_allowance else ""
     gains = [sum(m.value(one) - m.value(two) for one, two in scores) / len(scores) for m in (lead, guard)]
     gain = f"{lead.title} {gains[0]:+.3f}, {guard.title} {gains[1]:+.3f}"
-    return f"Compared with {other.label} ({basis}): {gain}{allowed}."
+    return f"Compared with {other.label} ({basis}): {gain}{allowed}{_on_test(pairs, point.tau, other.tau, outcome)}."
+
+
+def _on_test(pairs: Sequence[tuple[TrialRecord, TrialRecord]], tau: float, other: float, outcome: Outcome) -> str:
+    """The mean gain on the test split, if every run was evaluated on it."""
+    scores = [(one.last.test_at(tau), two.last.test_at(other)) for one, two in pairs]
+    known = [(one, two) for one, two in scores if one is not None and two is not None]
+    if len(known) < len(scores):
+        return ""
+    measures = outcome.objectives.lead, outcome.objectives.guard
+    gains = [sum(m.value(one) - m.value(two) for one, two in known) / len(known) for m in measures]
+    return f"; on the test split {gains[0]:+.3f} and {gains[1]:+.3f}"
 
 
 def kept_floors(choice: Choice) -> str:
@@ -112,8 +131,8 @@ def kept_floors(choice: Choice) -> str:
     return f"It keeps its floors: {shown}{more}."
 
 
-def _table(title: str, more: Measure | None) -> Table:
-    """An empty table. `more`: a measure that only this sweep shows."""
+def _table(title: str, more: Measure | None, tested: bool = False) -> Table:
+    """An empty table. `more`: a measure that only this sweep shows; `tested`: with columns for the test split."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right")
     table.add_column("configuration", overflow="fold")
@@ -123,12 +142,20 @@ def _table(title: str, more: Measure | None) -> Table:
     for name in ("std", *([] if more is None else [escape(more.label)])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("epochs", justify="right", no_wrap=True)
+    for name in TESTED if tested else ():
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     return table
 
 
 def _add(
-    table: Table, trial: TrialRecord, tau: float, class_names: Sequence[str], note: str, more: Measure | None
+    table: Table,
+    trial: TrialRecord,
+    tau: float,
+    class_names: Sequence[str],
+    note: str,
+    more: Measure | None,
+    tested: bool = False,
 ) -> None:
     scores = trial.last.at(tau)
     report = scores.report
@@ -136,4 +163,8 @@ def _add(
     label = escape(trial.label.split(" seed=")[0])
     figures = [f"{tau:g}", f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}"]
     figures += [] if more is None else [f"{more.value(scores):.3f}"]
-    table.add_row(str(trial.number), label, *figures, str(trial.epoch), note)
+    figures.append(str(trial.epoch))
+    if tested:
+        test = trial.last.test_at(tau)
+        figures += ["", ""] if test is None else [f"{test.report.miou:.3f}", f"{test.report.worst_iou:.3f}"]
+    table.add_row(str(trial.number), label, *figures, note)

@@ -89,7 +89,8 @@ def curved_sweep(storage, tmp_path, monkeypatch):
             Scores(int(key[3:]) / 100, (first, *[others] * (data.num_classes - 1)), intervals={"miou": (0.1, 0.9)})
             for key, (first, others) in curve.items()
         ]
-        sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, tuple(scores), None, 1.0, 1.0), 1.0)
+        test = tuple(scores) if role == "confirm" else None
+        sweep.record.add_epoch(number, EpochResult(1, 1.0, 0.1, tuple(scores), None, 1.0, 1.0, test), 1.0)
         sweep.end(number)
 
     run("baseline", "mcce", tau0=(0.1, 0.5), tau25=(0.2, 0.48), tau100=(0.3, 0.3))
@@ -117,6 +118,11 @@ def test_an_exported_file_states_the_adjustment_and_what_it_changes(curved_sweep
         assert (section.logit_adjustment, section.worst_class, section.worst_iou) == (tau, worst, first)
         assert section.iou == dict.fromkeys(names, others) | {worst: first}
         assert section.miou == pytest.approx((first + 9 * others) / 10)
+        if section in (saved.measured, saved.measured_plain, saved.baseline, saved.baseline_adjusted):
+            assert section.test is None
+        else:
+            assert (section.test.worst_class, section.test.worst_iou, section.test.iou) == (worst, first, section.iou)
+            assert section.test.miou == section.miou
     assert saved.measured.intervals_95 == {"miou": (0.1, 0.9)}
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["logit_adjustment"] == 0.5
 

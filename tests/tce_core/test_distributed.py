@@ -24,7 +24,7 @@ from tce_core.data.dataset import open_dataset
 from tce_core.divergence import NonFiniteLossError
 from tce_core.evaluation import evaluate
 from tce_core.losses import Stateful
-from tce_core.training import Run
+from tce_core.run import Run
 from tests.tce_core.losses.every_loss import VARIANTS, make_loss
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ from tce_core.batches import Batches
 from tce_core.colours import normalise
 from tce_core.data.crops import CropSettings, random_crop
 from tce_core.model import build_model
+from tce_core.run import Run
 from tce_core.sampling import Draw, Shuffle
 from tce_core.seeding import Stream, numpy_generator, torch_generator, torch_seed
 from tce_core.stochastic import overlapping
-from tce_core.training import Run
 
 CPU = torch.device("cpu")
 STEPS, EPOCHS = 4, 2

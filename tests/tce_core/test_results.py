@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,14 @@ def test_a_result_travels_as_json(class_weights):
     assert json.loads(text)["curve"][1]["measures"] == {"worst_recall": None}
     for back in (EpochResult.from_dict(json.loads(text)), EpochResult.from_json(sent.to_json())):
         assert repr(back) == repr(sent)  # repr, because NaN is not equal to itself
+
+
+def test_a_result_with_test_figures_travels_as_json_and_an_older_one_has_none():
+    sent = replace(result(), test=(PLAIN, HALF))
+    assert repr(EpochResult.from_json(sent.to_json())) == repr(sent)
+    assert (sent.test_at(0.5), result().test_at(0.5)) == (HALF, None)
+    older = {key: value for key, value in result().as_dict().items() if key != "test"}
+    assert EpochResult.from_dict(older).test is None
 
 
 def test_the_plain_model_is_the_first_of_the_curve():

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,8 +14,9 @@ from tce_core.devices import use_bf16
 from tce_core.divergence import NonFiniteLossError
 from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES
+from tce_core.run import Run
 from tce_core.schedules import learning_rate, tilt
-from tce_core.training import Run, train
+from tce_core.training import train
 from tests.tce_core.states import different, flat, parameters
 
 CPU = torch.device("cpu")
@@ -59,6 +62,26 @@ def test_a_run_stopped_after_each_epoch_ends_as_an_unbroken_one(fast_config, str
     assert list(map(untimed, pieces)) == list(map(untimed, results))
     assert different({**unbroken, "result": ""}, {**read_checkpoint(tmp_path / "broken.pt"), "result": ""}) == []
     assert list(train(config, streets, checkpoint=tmp_path / "broken.pt", device=CPU)) == pieces[-1:]  # nothing to do
+
+
+def test_only_the_last_result_holds_the_test_split_if_it_is_asked_for(fast_config, streets, tmp_path):
+    config = fast_config(epochs=2)
+    tested = list(train(config, streets, checkpoint=tmp_path / "tested.pt", test=True, device=CPU))
+    assert [result.test is None for result in tested] == [True, False]
+    assert all(result.test is None for result in train(config, streets, device=CPU))
+    assert list(train(config, streets, checkpoint=tmp_path / "tested.pt", test=True, device=CPU)) == tested[-1:]
+    # On the validation split in its place, the same model measures what it has measured there.
+    same = replace(streets, test=streets.val)
+    *_, last = train(config, same, test=True, device=CPU)
+    assert repr(last.test) == repr(last.curve)
+    assert repr(last.curve) == repr(tested[-1].curve)
+
+
+def test_a_missing_or_unlabelled_test_split_is_left_out(fast_config, streets):
+    unlabelled = SimpleNamespace(pixel_counts=np.zeros((3, streets.num_classes), np.int64))
+    for test in (None, unlabelled):
+        *_, last = train(fast_config(epochs=1), replace(streets, test=test), test=True, device=CPU)
+        assert last.test is None
 
 
 @pytest.mark.parametrize("loss", ["mcce", "stochastic_tilt"])

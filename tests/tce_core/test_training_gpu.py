@@ -14,7 +14,8 @@ from tce_core.confusion import confusion_matrix
 from tce_core.devices import default_device, use_bf16
 from tce_core.evaluation import evaluate, predict
 from tce_core.model import build_model
-from tce_core.training import Run, train
+from tce_core.run import Run
+from tce_core.training import train
 from tests.tce_core.states import parameters
 
 pytestmark = pytest.mark.gpu

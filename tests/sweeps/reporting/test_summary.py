@@ -1,6 +1,7 @@
 """`sweeps.reporting.summary`: the tables, the verdict and the cost."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,31 @@ def test_the_verdict_compares_seeds_that_both_have(begin, winner_again, basis, g
             train(search, again, measures)
     said = verdict(search.outcome.choose(), search.outcome)
     assert said.startswith(f"Compared with mcce ({basis}): worst-class IoU {gain}, mIoU ")
+
+
+def test_the_fresh_seeds_show_the_test_split(begin):
+    search = begin(trials=1, confirm=1)
+    for measures in ((0.5, 0.1), (0.5, 0.05), (0.5, 0.4)):
+        assert train(search, search.next(), measures).last.test is None
+    said = verdict(search.outcome.choose(), search.outcome)
+    assert "test" not in said
+    for test in ((0.45, 0.05), (0.48, 0.25)):  # of the baseline and of the winner
+        again = search.next()
+        for epoch in range(1, EPOCHS + 1):
+            tested = result(epoch, *test).curve if epoch == EPOCHS else None
+            search.record_epoch(again.number, replace(result(epoch, 0.5, 0.3), test=tested))
+        search.record_end(again.number)
+    assert verdict(search.outcome.choose(), search.outcome).endswith("; on the test split +0.200 and +0.030.")
+    screen = Screen()
+    summary(search.outcome, NAMES, screen.console)
+    title = screen.lines.index("Recommended configuration and baseline")
+    assert "epochs test mIoU test worst" in screen.lines[title + 1]
+    assert [line.split(" 4 ")[-1] for line in screen.lines[title + 2 : title + 6]] == [
+        "recommended, seed 5",
+        "0.480 0.250 recommended, seed 6",
+        "baseline, seed 5",
+        "0.450 0.050 baseline, seed 6",
+    ]
 
 
 def test_spending_is_compared_with_full_length_trials(begin):
