@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from sweeps.reporting import heartbeat
 from sweeps.reporting.mlflow_pages import ui_address
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
 from sweeps.storage.trial import TrialRecord
@@ -18,9 +19,14 @@ from tce_core.data.dataset import Dataset
 
 
 class ProgressDisplay:
-    """Live progress: one line per ended trial and, on a terminal, a bar that counts the epochs of the whole sweep."""
+    """Live progress: one line per ended trial, and how far the sweep is.
 
-    def __init__(self, search: Search, class_names: Sequence[str], console: Console) -> None:
+    On a terminal, a bar counts its epochs. Elsewhere a line says so after every 30 seconds without another one.
+    """
+
+    def __init__(
+        self, search: Search, class_names: Sequence[str], console: Console, quiet: float = heartbeat.QUIET
+    ) -> None:
         self.search, self.record, self.class_names, self.console = search, search.record, class_names, console
         self.started = time.monotonic()
         self.progress = Progress(
@@ -36,12 +42,18 @@ class ProgressDisplay:
         self.bar: TaskID = self.progress.add_task("starting workers", total=search.epochs_expected, left="")
         self.resumed_at = self.record.epochs
         self.running: set[int] = set()
+        self.status = "no epoch has ended yet"
+        """How far the sweep is, in words. The heartbeat, in its own thread, reads nothing else."""
+        self.heartbeat = heartbeat.Heartbeat(lambda: self._print(self.status), quiet)
 
     def __enter__(self) -> "ProgressDisplay":
         self.progress.start()
+        if self.progress.disable:
+            self.heartbeat.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.heartbeat.stop()
         self.progress.stop()
 
     def on_trial_start(self, number: int) -> None:
@@ -53,16 +65,14 @@ class ProgressDisplay:
         left = pace * max(0, expected - done)
         if self.record.plan.max_hours is not None:
             left = min(left, max(0.0, 3600 * self.record.plan.max_hours - self.search.budget.seconds))
-        trials = ", ".join(str(n) for n in sorted(self.running))
-        self.progress.update(
-            self.bar, completed=done, total=expected, description=f"trial {trials}", left=f"about {_clock(left)} left"
-        )
+        trials, time_left = ", ".join(str(n) for n in sorted(self.running)), f"about {_clock(left)} left"
+        self.progress.update(self.bar, completed=done, total=expected, description=f"trial {trials}", left=time_left)
+        self.status = f"{done} of about {expected} epochs, trial {trials} running, {time_left}"
 
     def on_trial_end(self, number: int) -> None:
         self.running.discard(number)
         trial = self.record[number]
-        elapsed = _clock(time.monotonic() - self.started)
-        head = f"[dim]{elapsed:>7}[/]  {number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
+        head = f"{number:>3}  {trial.role:<8}  {escape(trial.label):<46}"
         if trial.state == TrialState.FAIL:
             text = f"{head}  [red]failed[/]: {escape(trial.short_reason)}"
         else:
@@ -70,7 +80,12 @@ class ProgressDisplay:
             worst = f"{report.worst_iou:.3f} ({escape(self.class_names[report.worst_class])})"
             note = f"  [dim]stopped after epoch {trial.epoch}[/]" if trial.stopped else ""
             text = f"{head}  mIoU {report.miou:.3f}  worst {worst}{self._adjusted(trial)}{note}"
-        self.progress.console.print(text, highlight=False, soft_wrap=True)
+        self._print(text)
+        self.heartbeat.heard()
+
+    def _print(self, text: str) -> None:
+        elapsed = _clock(time.monotonic() - self.started)
+        self.progress.console.print(f"[dim]{elapsed:>7}[/]  {text}", highlight=False, soft_wrap=True)
 
     def _adjusted(self, trial: TrialRecord) -> str:
         """The figures with the adjustment that suits the trial best, if one does."""

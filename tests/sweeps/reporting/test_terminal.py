@@ -1,6 +1,7 @@
 """`sweeps.reporting.terminal`: the printed lines and the estimate of the time left."""
 
 import re
+import time
 
 import pytest
 
@@ -122,3 +123,25 @@ def test_trials_that_are_stopped_shorten_the_time_left(begin):
     assert search.record[1].stopped
     *_, text = re.findall(r"about ([\d:]+) left", screen.file.getvalue())
     assert text.startswith("3:20:")  # 7 epochs are done, at 600 s each; 20 are left
+
+
+def test_without_a_terminal_a_silent_sweep_says_how_far_it_is(begin):
+    search = begin()
+    screen = Screen()
+    with ProgressDisplay(search, NAMES, screen.console, quiet=0.05) as display:
+        trial = search.next()
+        display.on_trial_start(trial.number)
+        search.record_epoch(trial.number, result(1))
+        display.on_epoch(trial.number)
+        deadline = time.monotonic() + 60
+        while not any("1 of about 36 epochs, trial 0 running, about" in line for line in screen.lines):
+            assert time.monotonic() < deadline, screen.lines
+            time.sleep(0.01)
+    count = len(screen.lines)
+    time.sleep(0.2)
+    assert len(screen.lines) == count
+
+
+def test_a_terminal_has_its_bar_and_no_such_lines(begin):
+    with ProgressDisplay(begin(), NAMES, Screen(terminal=True).console, quiet=0.01) as display:
+        assert not display.heartbeat.thread.is_alive()
