@@ -20,7 +20,7 @@ from sweeps.storage.objectives import Objectives
 from sweeps.strategy.cross_fit import CrossFit, choose_tau, cross_fit
 from sweeps.strategy.floors import check_allowance, check_classes, keeps, nearest_misses, parse_floors, standings
 from sweeps.strategy.options import Objective, Options, Positive
-from tce_core.adjust import class_shares, fold, offsets
+from tce_core.adjust import BEFORE, class_shares, fold, offsets
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset, Split
 from tce_core.errors import UserError
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 GRID = tuple(step / 8 for step in range(13))
 """The strengths that are compared: 0 to 1.5."""
-BEFORE = "adjusted_before"
-"""Key of the metadata of weights that were adjusted again: a list of their earlier `tau` and `class_shares`."""
 
 
 class AdjustOptions(Options):

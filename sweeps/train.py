@@ -96,6 +96,8 @@ def train_export(options: TrainOptions) -> TrainResult:
     export = read_export(options.config)
     changes = {key: value for key in ("epochs", "seed") if (value := getattr(options, key)) is not None}
     config = export.trial.model_copy(update=changes)
+    if config.train == "nothing" and config.epochs != 1:
+        raise UserError(f"--epochs {config.epochs}: {options.config} evaluates a model as it is; leave this out")
     data = _open_data(options, export)
     weights = options.out or options.config.with_suffix(".safetensors")
     group = _group_settings(options, export, data, weights)
@@ -180,9 +182,10 @@ def _train(
                 raise kind(f"training failed in epoch {epoch}: {answer.fatal or answer.error}")
             result = EpochResult.from_json(answer.result)
             report = result.at(tau).report
+            loss = "" if result.train_loss is None else f"  loss {result.train_loss:.4f}"
             found = f"mIoU {report.miou:.4f}  worst {report.worst_iou:.4f}"
             console.print(
-                f"epoch {epoch:>3} of {config.epochs}  loss {result.train_loss:.4f}  {found}  {answer.seconds:.1f} s",
+                f"epoch {epoch:>3} of {config.epochs}{loss}  {found}  {answer.seconds:.1f} s",
                 highlight=False,
             )
         workers.close()

@@ -4,7 +4,9 @@ z are the logits of a trained model, pi the shares of the classes in the trainin
 is; tau = 1 is what minimises the balanced error if the model's probabilities are calibrated. Nothing is trained.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 TAUS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The strengths that every evaluation compares. The first is the plain model."""
+
+BEFORE = "adjusted_before"
+"""Key of the metadata of weights that were adjusted again: a list of their earlier `tau` and `class_shares`."""
 
 
 def class_shares(pixel_counts: npt.ArrayLike) -> Floats:
@@ -85,3 +90,33 @@ def fold(model: "nn.Module", shares: npt.ArrayLike, tau: float) -> None:
         raise ValueError(f"the last convolution has {has}; the shares are of {change.size} classes")
     with torch.no_grad():
         last.bias -= torch.from_numpy(change).to(last.bias)
+
+
+def folded_offset(metadata: Mapping[str, str], classes: int) -> Floats:
+    """Compute what has been subtracted from the last bias in all, from the metadata of a file of weights.
+
+    Args:
+        metadata: `tau` and `class_shares` of the last adjustment, and `BEFORE`. A `tau` holds those before it that had
+            the same shares.
+        classes: K.
+
+    Returns:
+        (K,) float64; 0 if nothing is folded in.
+
+    Raises:
+        ValueError, TypeError, KeyError: the metadata is not what this program writes.
+    """
+    last = {"tau": metadata.get("tau", "0"), "class_shares": metadata.get("class_shares")}
+    folds = [*json.loads(metadata.get(BEFORE, "[]")), last]
+    total = np.zeros(classes)
+    for one, following in zip_longest(folds, folds[1:]):
+        tau, shares = float(one["tau"]), one["class_shares"]
+        if not tau or (following is not None and following["class_shares"] == shares):
+            continue
+        if shares is None:
+            raise ValueError(f"tau is {tau:g}, but class_shares is missing")
+        (change,) = offsets(json.loads(shares), [tau])
+        if change.shape != total.shape:
+            raise ValueError(f"class_shares are of {change.size} classes, not {classes}")
+        total += change
+    return total

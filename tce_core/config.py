@@ -92,6 +92,11 @@ class TrialConfig(BaseModel):
     encoder: str = "mobilenet_v2"
     encoder_weights: str | None = None
     """`imagenet` (smp downloads the weights), the path of a local state-dict file, or null (random weights)."""
+    start: str | None = None
+    """Path of the weights of a whole model that the training starts from (see `start.py`), or null."""
+    train: Literal["all", "decoder", "head", "nothing"] = "all"
+    """What is trained; all before it is frozen (see `freezing.py`). `decoder`: with the head. `nothing`: the start is
+    evaluated as it is, in one epoch."""
     output_stride: Literal[8, 16] = 16
     decoder_channels: Count = 256
     atrous_rates: tuple[Count, Count, Count] = (6, 12, 18)
@@ -162,6 +167,18 @@ class TrialConfig(BaseModel):
         weights = self.encoder_weights
         if weights not in (None, "imagenet") and not Path(str(weights)).is_file():
             raise ValueError(f"encoder_weights: no file {weights}; give 'imagenet', an existing file, or null")
+        return self
+
+    @model_validator(mode="after")
+    def _start_exists(self) -> Self:
+        if self.start is not None and not Path(self.start).exists():
+            raise ValueError(f"start: no file or folder {self.start}; give the weights of a whole model, or null")
+        if self.start is not None and self.encoder_weights is not None:
+            raise ValueError("start and encoder_weights: the start holds an encoder; give one of them")
+        if self.start is None and self.train not in ("all", "decoder" if self.encoder_weights else "all"):
+            raise ValueError(f"train = '{self.train}': what is frozen would be random; give start, too")
+        if self.train == "nothing" and self.epochs != 1:
+            raise ValueError(f"train = 'nothing': it takes one evaluation, not {self.epochs} epochs; give epochs 1")
         return self
 
     @model_validator(mode="after")

@@ -70,10 +70,10 @@ class EpochResult:
 
     epoch: int
     """Number of completed epochs; the first result has 1."""
-    train_loss: float
-    """Mean of the minimised loss over the steps of the epoch."""
+    train_loss: float | None
+    """Mean of the minimised loss over the steps of the epoch; None if nothing was trained."""
     lr: float
-    """Learning rate of the last step of the epoch."""
+    """Learning rate of the last step of the epoch; 0 if nothing was trained."""
     curve: tuple[Scores, ...]
     """The scores of the plain model (tau = 0) and of its logit adjustments, in the order of rising tau."""
     class_weights: tuple[float, ...] | None

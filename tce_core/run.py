@@ -1,5 +1,6 @@
 """`Run`: the state of one training on one rank, and its steps."""
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -22,14 +23,15 @@ from tce_core.divergence import require_finite
 from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.feed import Feed
+from tce_core.freezing import training_mode
 from tce_core.losses import Stateful, Tilted, configured_loss
 from tce_core.losses.by_pixel import mean_loss
-from tce_core.model import build_model
 from tce_core.pixel_losses import class_losses
 from tce_core.results import EpochResult, Scores, check_taus, measured_curve
 from tce_core.sampling import StochasticDraws, build_sampler
 from tce_core.schedules import learning_rate, tilt
 from tce_core.seeding import Stream, torch_seed
+from tce_core.start import model_to_train
 
 
 class Run:
@@ -39,17 +41,19 @@ class Run:
         check_taus(taus)
         self.config, self.data, self.device, self.taus = config, data, device, tuple(taus)
         distributed.share_of_batch(config.batch_size, distributed.world_size(), synchronised=device.type == "cuda")
-        self.steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
+        steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
+        self.steps = 0 if config.train == "nothing" else steps
         self.epoch = 0
         self.bf16 = use_bf16(config, device)
         torch.manual_seed(torch_seed(config.seed, Stream.WEIGHTS))
-        model = build_model(config, data.num_classes).to(device).to(memory_format=torch.channels_last)
+        model = model_to_train(config, data.class_names).to(device).to(memory_format=torch.channels_last)
         if distributed.world_size() > 1 and device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model
         self.parallel = _parallel(model, device)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.SGD(
-            model.parameters(), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+            trained, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
         )
         self.sampler = build_sampler(config, data.train.pixel_counts)
         self.offsets = torch.from_numpy(offsets(class_shares(data.train.pixel_counts), self.taus))  # (T, K)
@@ -68,7 +72,7 @@ class Run:
         return EpochResult(
             epoch=self.epoch,
             train_loss=train_loss,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.optimizer.param_groups[0]["lr"] if self.steps else 0.0,
             curve=curve,
             class_weights=self._class_weights(),
             train_seconds=trained - started,
@@ -86,19 +90,20 @@ class Run:
         _, counts = evaluate(self.model, split, self.device, bf16=self.bf16, offsets=self.offsets)
         return measured_curve(self.taus, counts.numpy())
 
-    def train_epoch(self) -> float:
-        """Train one epoch, and return the mean of its losses."""
+    def train_epoch(self) -> float | None:
+        """Train one epoch, and return the mean of its losses; None if it has no step."""
         # The key has the rank, so that workers drop different units. Seeding in each epoch means that checkpoints
         # need no generator state.
         torch.manual_seed(torch_seed(self.config.seed, Stream.DROPOUT, self.epoch, distributed.rank()))
         first = self.epoch * self.steps
-        self.model.train()
-        losses = torch.stack([self.step(step) for step in range(first, first + self.steps)]).tolist()
+        training_mode(self.model, self.config.train)
+        taken = [self.step(step) for step in range(first, first + self.steps)]
+        losses: list[float] = torch.stack(taken).tolist() if taken else []
         require_finite(losses, self.config, self.epoch + 1)
         self.feed.end_epoch()
         self._share_buffers()
         self.epoch += 1
-        return math.fsum(losses) / len(losses)
+        return math.fsum(losses) / len(losses) if losses else None
 
     def _class_weights(self) -> tuple[float, ...] | None:
         if isinstance(self.sampler, StochasticDraws) and self.config.level == "class":
@@ -165,6 +170,7 @@ class Run:
             {
                 "config": self.config.model_dump_json(),
                 "data": self.data.fingerprint,
+                "classes": json.dumps(self.data.class_names),
                 "epoch": self.epoch,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),

@@ -15,11 +15,14 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
 
-from tce_core.config import parse_config
+from tce_core.config import TrialConfig, parse_config
 from tce_core.errors import UserError
 from tce_core.model import build_model, check_encoder
 
-HEAD = "segmentation_head.0.weight"
+HEAD, BIAS = "segmentation_head.0.weight", "segmentation_head.0.bias"
+"""The last convolution of a DeepLabv3+ of smp: a row for each class."""
+FOLDER_FILES = ("config.json", "model.safetensors")
+"""What a folder of smp's `save_pretrained` holds."""
 DESCRIBED = ("config", "architecture")
 """Keys of the metadata that describe the model, as JSON: our configuration, or arguments of smp."""
 
@@ -56,14 +59,9 @@ def read_weights(path: Path, num_classes: int, architecture: Architecture | None
         UserError: there is no such file, it cannot be read, has another number of classes or another architecture, or
             `architecture` is missing or not needed.
     """
-    if not path.exists():
-        raise UserError(f"{path}: no such file")
-    state, metadata = _read(path)
-    if HEAD not in state:
-        raise UserError(f"{path}: not the weights of a DeepLabv3+ of smp: {HEAD} is missing")
+    state, metadata = read_state(path)
     if len(state[HEAD]) != num_classes:
         raise UserError(f"{path}: weights for {len(state[HEAD])} classes, but the data set has {num_classes}")
-    metadata = {key: text for key, text in metadata.items() if key not in DESCRIBED or _is_mapping(text)}
     described = next((key for key in DESCRIBED if key in metadata), None)
     if described is None:
         if architecture is None:
@@ -78,12 +76,46 @@ def read_weights(path: Path, num_classes: int, architecture: Architecture | None
     elif architecture is not None:
         raise UserError(f"{path}: it says itself which model it is for; leave {', '.join(_flags(architecture))} out")
     model = _build(path, metadata, num_classes)
+    load_into(model, state, path)
+    return Weights(model.eval(), metadata)
+
+
+def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read the state dict of a DeepLabv3+ of smp, and what is stored beside it; see `read_weights` for the files.
+
+    Returns:
+        The tensors on the CPU, with at least the weight and the bias of the last convolution; and the metadata, where
+        a key of `DESCRIBED` holds a JSON mapping.
+
+    Raises:
+        UserError: there is no such file, or it does not hold such a model.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file")
+    state, metadata = _read(path)
+    for key in (HEAD, BIAS):
+        if key not in state:
+            raise UserError(f"{path}: not the weights of a DeepLabv3+ of smp: {key} is missing")
+    return state, {key: text for key, text in metadata.items() if key not in DESCRIBED or _is_mapping(text)}
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load a state dict that was read from `path`.
+
+    Raises:
+        UserError: it is not one of this model.
+    """
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
         raise UserError(f"{path}: the weights do not fit the model: {lines[min(1, len(lines) - 1)].strip()}") from None
-    return Weights(model.eval(), metadata)
+
+
+def config_of(path: Path, metadata: Mapping[str, str]) -> TrialConfig:
+    """Return the configuration in the metadata, without the files that it starts from: they may be elsewhere."""
+    apart = {"encoder_weights": None, "start": None, "train": "all"}
+    return parse_config({**json.loads(metadata["config"]), **apart}, str(path))
 
 
 def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -117,8 +149,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         nested = next((key for key in ("state_dict", "model") if isinstance(content.get(key), dict)), None)
         state = {key.removeprefix("module."): value for key, value in (content[nested] if nested else content).items()}
-        config = content.get("config")
-        return state, {"config": config} if isinstance(config, str) else {}
+        beside = {key: content.get(key) for key in ("config", "classes")}
+        return state, {key: text for key, text in beside.items() if isinstance(text, str)}
     except UserError:
         raise
     except Exception as error:  # unpickling, zip, JSON and I/O errors have no narrower common base class
@@ -133,7 +165,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    missing = [name for name in ("config.json", "model.safetensors") if not (path / name).is_file()]
+    missing = [name for name in FOLDER_FILES if not (path / name).is_file()]
     if missing:
         raise UserError(f"{path}: {' and '.join(missing)} missing; a folder must be one of smp's save_pretrained")
     arguments: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -152,8 +184,7 @@ def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _build(path: Path, metadata: Mapping[str, str], num_classes: int) -> nn.Module:
     """Build the model that the metadata describes, with random weights."""
     if "config" in metadata:
-        values = {**json.loads(metadata["config"]), "encoder_weights": None}  # its file may be on another machine
-        return build_model(parse_config(values, str(path)), num_classes)
+        return build_model(config_of(path, metadata), num_classes)
     arguments = json.loads(metadata["architecture"])
     check_encoder(arguments.setdefault("encoder_name", "resnet34"))
     try:

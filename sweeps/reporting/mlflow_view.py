@@ -158,7 +158,8 @@ class SweepView:
     def _metrics(self, result: EpochResult) -> dict[str, float]:
         # "seconds" comes first: every epoch has it, so it can identify the step.
         values = {"seconds": result.train_seconds + result.evaluation_seconds}
-        values |= {"train_loss": result.train_loss, "lr": result.lr}
+        if result.train_loss is not None:  # a baseline that is only evaluated has none
+            values |= {"train_loss": result.train_loss, "lr": result.lr}
         report = _report(result)
         if report is not None:
             values |= measures(result) | {

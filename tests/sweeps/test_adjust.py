@@ -12,9 +12,9 @@ import torch
 
 from sweeps import adjust
 from sweeps.__main__ import main
-from sweeps.adjust import BEFORE, AdjustOptions, adjust_weights
+from sweeps.adjust import AdjustOptions, adjust_weights
 from tce_core import VOID
-from tce_core.adjust import class_shares, offsets
+from tce_core.adjust import BEFORE, class_shares, folded_offset, offsets
 from tce_core.checkpoint import export_weights, read_checkpoint
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import SplitWriter, open_dataset
@@ -23,7 +23,7 @@ from tce_core.errors import UserError
 from tce_core.evaluation import evaluate
 from tce_core.results import measured_curve
 from tce_core.training import train
-from tce_core.weights import Architecture, read_weights
+from tce_core.weights import BIAS, Architecture, read_weights
 from tests.tce_core.states import Hostile
 
 CPU = torch.device("cpu")
@@ -184,6 +184,8 @@ def test_adjusted_weights_are_refused_unless_asked_for(at, capsys):
     with safetensors.safe_open("twice.safetensors", framework="np") as file:
         metadata = file.metadata()
     assert (metadata["tau"], [one["tau"] for one in json.loads(metadata[BEFORE])]) == ("1.0", ["0.5"])
+    plain, folded = (safetensors.torch.load_file(f"{name}.safetensors")[BIAS] for name in ("run", "twice"))
+    assert torch.allclose(folded + folded_offset(metadata, len(folded)), plain.double(), atol=1e-6)
     once, twice = (
         adjust_weights(AdjustOptions(weights=name, dataset="data", tau=tau, out="x.safetensors", again=True)).curve
         for name, tau in (("run.safetensors", 1.0), ("twice.safetensors", 0.0))

@@ -85,6 +85,9 @@ WRONG = [
     ("atrous_rates", (6, 12), "required"),
     ("atrous_rates", (6, 0, 18), "greater than 0"),
     ("encoder_weights", "missing.pt", "no file missing.pt; give 'imagenet', an existing file, or null"),
+    ("start", "missing.pt", "no file or folder missing.pt; give the weights of a whole model, or null"),
+    ("train", "encoder", "'all', 'decoder', 'head' or 'nothing'"),
+    ("train", "decoder", "what is frozen would be random; give start, too"),
 ]
 
 
@@ -96,6 +99,20 @@ def test_a_wrong_value_is_answered_in_one_line_that_names_it(key, value, reason)
     assert message.startswith(f"trial.yaml: {key}")
     assert reason in message
     assert "\n" not in message
+
+
+def test_a_start_comes_alone_and_its_evaluation_takes_one_epoch(tmp_path):
+    weights = tmp_path / "weights.pt"
+    weights.touch()
+    for values, said in (
+        ({"start": str(weights), "encoder_weights": "imagenet"}, "the start holds an encoder; give one of them"),
+        ({"start": str(weights), "train": "nothing", "epochs": 3}, "one evaluation, not 3 epochs; give epochs 1"),
+        ({"encoder_weights": str(weights), "train": "head"}, "what is frozen would be random"),
+    ):
+        with pytest.raises(UserError, match=said):
+            parse_config(values, "trial.yaml")
+    assert TrialConfig(encoder_weights=str(weights), train="decoder").train == "decoder"
+    assert TrialConfig(start=str(weights), train="nothing", epochs=1).start == str(weights)
 
 
 def test_a_loss_with_draws_of_its_own_takes_no_focused_ones():

@@ -126,6 +126,8 @@ def worker(rank, folder, dataset, config):
         "summed": distributed.global_sum(torch.tensor([1, 2]) * (rank + 1)),
         "runs": {key: some_training(config.model_copy(update=settings), data) for key, settings in RUNS.items()},
         "diverged": diverges(config.model_copy(update={"lr": 1e12}), data),
+        "frozen": some_training(config.model_copy(update={"train": "head"}), data)["state"],
+        "untrained": some_training(config.model_copy(update={"train": "nothing"}), data)["loss"],
     }
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
@@ -229,6 +231,17 @@ def test_the_evaluation_is_that_of_one_process(ranks, config, streets):
     iou = confusion.diagonal() / (confusion.sum(0) + confusion.sum(1) - confusion.diagonal())
     # Logits round differently in batches of other sizes, so the class of a few pixels may change.
     assert ranks[0]["runs"]["mcce"]["iou"] == pytest.approx(iou.tolist(), abs=1e-3, nan_ok=True)
+
+
+def test_both_ranks_train_the_same_head_and_leave_the_frozen_parts(ranks, config, streets):
+    run = Run(config, streets, CPU)  # the seed gives it the weights from which the ranks began
+    run.close()
+    begun = run.model.state_dict()
+    one, other = (found["frozen"] for found in ranks)
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+    changed = {name for name in one if not torch.equal(one[name], begun[name])}
+    assert changed == {"segmentation_head.0.weight", "segmentation_head.0.bias"}
+    assert [found["untrained"] for found in ranks] == [None, None]
 
 
 def test_divergence_is_raised_on_every_rank(ranks):
