@@ -15,7 +15,6 @@ from sweeps.strategy.points import Point
 
 SHOWN_ALWAYS = ("miou", "worst_iou", "std_iou")
 """The measures that every table shows."""
-TESTED = ("test mIoU", "test worst")
 
 
 def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> None:
@@ -29,19 +28,14 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
     console.print(table)
     if choice is not None:
         shown = [(choice.point, "recommended"), *_baselines(choice)]
-        rows = [(run, point.tau, role) for point, role in shown for run in _runs(point, outcome)]
-        tested = any(run.last.test for run, _, _ in rows)
-        table = _table("Recommended configuration and baseline", more, tested)
-        for run, tau, role in rows:
-            _add(table, run, tau, class_names, f"{role}, seed {run.config['seed']}", more, tested)
+        more = None if fairness.name == "worst_iou" else fairness
+        table = _table("Recommended configuration and baseline", more, fresh=True)
+        for point, role in shown:
+            for run in [point.trial, *outcome.repetitions(point.trial)]:
+                _add(table, run, point.tau, class_names, role, more, fresh=True)
         console.print(table)
         console.print(verdict(choice, outcome), highlight=False, markup=False, soft_wrap=True)
     console.print(spending(outcome.record), highlight=False, markup=False, soft_wrap=True)
-
-
-def _runs(point: Point, outcome: Outcome) -> list[TrialRecord]:
-    """The trial of a point, and the fresh seeds of its configuration."""
-    return [point.trial, *outcome.repetitions(point.trial)]
 
 
 def _baselines(choice: Choice) -> list[tuple[Point, str]]:
@@ -131,18 +125,16 @@ def kept_floors(choice: Choice) -> str:
     return f"It keeps its floors: {shown}{more}."
 
 
-def _table(title: str, more: Measure | None, tested: bool = False) -> Table:
-    """An empty table. `more`: a measure that only this sweep shows; `tested`: with columns for the test split."""
+def _table(title: str, more: Measure | None, fresh: bool = False) -> Table:
+    """An empty table. `more`: a measure that only this sweep shows; `fresh`: for seeds and the test split."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial", justify="right")
     table.add_column("configuration", overflow="fold")
+    last = ("test mIoU", "test worst", "seed") if fresh else ("std", "epochs")
     for name in ("\N{GREEK SMALL LETTER TAU}", "mIoU", "worst IoU"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("worst class", no_wrap=True)
-    for name in ("std", *([] if more is None else [escape(more.label)])):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("epochs", justify="right", no_wrap=True)
-    for name in TESTED if tested else ():
+    for name in (*([] if more is None else [escape(more.label)]), *last):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     return table
@@ -155,16 +147,16 @@ def _add(
     class_names: Sequence[str],
     note: str,
     more: Measure | None,
-    tested: bool = False,
+    fresh: bool = False,
 ) -> None:
-    scores = trial.last.at(tau)
+    scores, test = trial.last.at(tau), trial.last.test_at(tau)
     report = scores.report
     worst = f"{report.worst_iou:.3f}", escape(class_names[report.worst_class])
     label = escape(trial.label.split(" seed=")[0])
-    figures = [f"{tau:g}", f"{report.miou:.3f}", *worst, f"{report.std_iou:.3f}"]
-    figures += [] if more is None else [f"{more.value(scores):.3f}"]
-    figures.append(str(trial.epoch))
-    if tested:
-        test = trial.last.test_at(tau)
+    figures = [f"{tau:g}", f"{report.miou:.3f}", *worst, *([] if more is None else [f"{more.value(scores):.3f}"])]
+    if fresh:
         figures += ["", ""] if test is None else [f"{test.report.miou:.3f}", f"{test.report.worst_iou:.3f}"]
+        figures.append(str(trial.config["seed"]))
+    else:
+        figures += [f"{report.std_iou:.3f}", str(trial.epoch)]
     table.add_row(str(trial.number), label, *figures, note)
