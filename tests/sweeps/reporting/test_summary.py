@@ -137,8 +137,8 @@ def test_the_tables_show_the_measure_that_leads(begin):
     summary(search.outcome, NAMES, screen.console)
     assert screen.lines[:3] == [
         "Pareto front: mIoU against IoU of wall",
-        "trial configuration τ mIoU worst IoU worst class std wall epochs",
-        f"0 {trial.label} 0 0.600 0.300 rider 0.294 0.400 4 recommended",
+        "trial configuration τ mIoU worst IoU worst class wall std epochs",
+        f"0 {trial.label} 0 0.600 0.300 rider 0.400 0.294 4 recommended",
     ]
 
 
