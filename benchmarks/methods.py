@@ -20,9 +20,9 @@ from sweeps.strategy.search import Search
 from tce_core.results import EpochResult, Scores
 
 # Our search runs unchanged, with its space and its record. So each hyperparameter of the surrogate takes the name of a
-# `TrialConfig` setting that allows its range.
+# `TrialConfig` setting of `class_tilt` that allows its range.
 STAND_IN = dict(
-    zip(NAMES, ("focal_gamma", "lr", "momentum", "weight_decay", "weight_power", "t", "tilt_warmup"), strict=True)
+    zip(NAMES, ("poly_power", "lr", "momentum", "weight_decay", "clip_grad_norm", "t", "jitter"), strict=True)
 )
 
 
@@ -54,7 +54,7 @@ class Ours:
             STAND_IN[name]: {"low": r["lower"], "high": r["upper"], "log": bool(r["log"])}
             for name, r in surrogate.ranges.items()
         }
-        raw = {"trial": {"epochs": EPOCHS, "crop": [32, 32]}, "space": space}
+        raw = {"trial": {"loss": "class_tilt", "epochs": EPOCHS, "crop": [32, 32]}, "space": space}
         plan = Plan(
             name="one",
             objective="worst_iou",
