@@ -184,7 +184,7 @@ def _check_settings(space: Space, source: str) -> None:
             raise UserError(f"{source}: {section}.seed: the seed belongs to the sweep; use --seed")
     for name, settings in space.baselines.items():
         for key in SHARED:
-            if key in settings:
+            if key in settings and settings.get("train") != "nothing":  # which has one epoch, an evaluation
                 raise UserError(f"{source}: baselines.{name}.{key}: all trials use the same {key}; use {SHARED[key]}")
     seen: dict[str, Range | Choices] = {}
     for name, dimension in space.space.items():

@@ -6,6 +6,7 @@ the reference baseline again with fresh seeds, and writes `runs/NAME/best.yaml`.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from search_spaces.space import Sampler
@@ -31,6 +32,9 @@ from tce_core.errors import UserError
 
 if TYPE_CHECKING:
     from sweeps.strategy.options import ResumeOptions, SweepOptions
+
+OTHER_FLAGS = {"overrides": "--set", "rungs": "--rungs/--no-halving", "start": "--from"}
+"""Flags that have not the name of their field."""
 
 
 def parser(prog: str = "python sweeps/run.py") -> Parser:
@@ -60,6 +64,14 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
         action="extend",
         metavar="KEY=VALUE",
         help="override the space, e.g. trial.encoder=resnet50 space.t.high=3",
+    )
+    what.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="WEIGHTS",
+        help="start every training from a model that exists: weights of `train` or `adjust`, a checkpoint, a folder "
+        "of smp or a state dict; as it is, it is the first baseline",
     )
     what.add_argument("--sampler", choices=get_args(Sampler), help="default: the space's, gp")
     what.add_argument(
@@ -151,7 +163,7 @@ def options_of(given: dict[str, Any]) -> "SweepOptions | ResumeOptions":
     name = given.pop("resume")
     ignored = [key for key in given if key not in ResumeOptions.model_fields or (key == "name" and name)]
     if ignored:
-        flags = ", ".join({"overrides": "--set", "rungs": "--rungs/--no-halving"}.get(k, _flag(k)) for k in ignored)
+        flags = ", ".join(map(_flag, ignored))
         raise UserError(
             f"{flags}: a resumed sweep continues as its record says; leave this out, or repeat the command that "
             "began the sweep without --resume"
@@ -160,7 +172,7 @@ def options_of(given: dict[str, Any]) -> "SweepOptions | ResumeOptions":
 
 
 def _flag(key: str) -> str:
-    return "--" + key.replace("_", "-")
+    return OTHER_FLAGS.get(key, "--" + key.replace("_", "-"))
 
 
 if __name__ == "__main__":

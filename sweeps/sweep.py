@@ -34,6 +34,7 @@ from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.planning import check_name, extend, extended_plan, is_extended, latest, plan_of, resolve_name
 from sweeps.strategy.points import Point
 from sweeps.strategy.search import Search
+from sweeps.strategy.starting import check_start
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset, open_dataset
 from tce_core.errors import UserError
@@ -128,6 +129,7 @@ def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, Swee
         plan = replace(plan, name=name) if record is None else record.plan
     else:
         record = Record.load(options.storage, options.name or latest(options.storage))
+        check_start(record.plan)
         plan, data = extended_plan(record, options), _unchanged_data(record.plan)
         check_classes(plan.objectives, data.val.pixel_counts.sum(axis=0))
     folder = SweepFolder(plan.name, options.runs) if record is None else folder_of(plan, options.runs)
@@ -245,7 +247,7 @@ def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepRe
     outcome, console = tracking.outcome, wide_console()
     if outcome.candidates():
         summary(outcome, data.class_names, console)
-    if outcome.choose() is None:
+    if (choice := outcome.choose()) is None:
         raise UserError(f"sweep '{outcome.record.plan.name}': {outcome.why_none()}")
-    farewell(folder.best, tracking.uri, tracking.pages, console)
+    farewell(folder.best, tracking.uri, tracking.pages, console, not choice.trial.untrained)
     return SweepResult(True, outcome, data.class_names, folder, tracking.pages)

@@ -4,9 +4,10 @@ import time
 
 from search_spaces.space import parse_space
 from sweeps.storage.plan import Plan
+from sweeps.strategy.starting import start_text
 from tce_core.data.dataset import Dataset
 
-CHECKED = ("encoder", "encoder_weights", "output_stride", "batch_size")
+CHECKED = ("encoder", "encoder_weights", "start", "output_stride", "decoder_channels", "atrous_rates", "batch_size")
 """Settings that fail only when a model is built or a batch is shared out."""
 
 
@@ -17,14 +18,14 @@ def preflight(plan: Plan, data: Dataset) -> None:
         UserError: an encoder, weights or a batch size that cannot be used.
     """
     from tce_core.distributed import share_of_batch
-    from tce_core.model import build_model
+    from tce_core.start import model_to_train
 
     space = parse_space(plan.space, plan.space_file)
     searched = {name: space.space[name] for name in CHECKED if name in space.space}
     variants = space.model_copy(update={"space": searched}).grid()
     configs = [space.config(settings) for settings in (*space.baselines.values(), *variants)]
-    for config in {(c.encoder, c.encoder_weights, c.output_stride): c for c in configs}.values():
-        build_model(config, data.num_classes)
+    for config in {tuple(getattr(config, key) for key in CHECKED[:-1]): config for config in configs}.values():
+        model_to_train(config, data.class_names)
     for batch_size in {config.batch_size for config in configs}:
         share_of_batch(batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)
 
@@ -39,7 +40,8 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
     from tce_core.run import Run
 
     space = parse_space(plan.space, plan.space_file)
-    config = space.config(next(iter(space.baselines.values()), {}))
+    trained = (settings for settings in space.baselines.values() if settings.get("train") != "nothing")
+    config = space.config(next(trained, {}))
     run = Run(config, data, default_device())
     started = time.perf_counter()
     loss = float(run.step(0))
@@ -53,6 +55,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
     return {
         "sweep": f"{plan.name}: {plan.objective} leads, floors {floors}",
         "data": f"{data.path}: {len(data.train)} train, {len(data.val)} val images, {data.num_classes} classes",
+        "start": start_text(space, data.class_names) or "no whole model",
         "space": f"{space.size()} ({plan.sampler}{grid})",
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirmation_runs} "
         f"confirmation runs: {trials} of {config.epochs} epochs of {run.steps} steps",

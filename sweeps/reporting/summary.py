@@ -88,10 +88,13 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
 def comparison(point: Point, other: Point, outcome: Outcome) -> str:
     """Return a sentence with the gain of one model over another.
 
-    It compares the means over the fresh seeds that both have been trained with. Without such seeds it compares the two
+    It compares the means over the fresh seeds that both have been trained with; a model that was not trained is the
+    same for every seed. Without such seeds it compares the two
     trials themselves, and says so: the recommended one was chosen by these very values.
     """
     runs, others = ({run.config["seed"]: run for run in outcome.repetitions(p.trial)} for p in (point, other))
+    if other.trial.untrained:  # it has no seeds
+        others = dict.fromkeys(runs, other.trial)
     seeds = sorted(runs.keys() & others.keys())
     pairs = [(runs[seed], others[seed]) for seed in seeds] or [(point.trial, other.trial)]
     basis = (
@@ -156,7 +159,7 @@ def _add(
     figures = [f"{tau:g}", f"{report.miou:.3f}", *worst, *([] if more is None else [f"{more.value(scores):.3f}"])]
     if fresh:
         figures += ["", ""] if test is None else [f"{test.report.miou:.3f}", f"{test.report.worst_iou:.3f}"]
-        figures.append(str(trial.config["seed"]))
     else:
-        figures += [f"{report.std_iou:.3f}", str(trial.epoch)]
-    table.add_row(str(trial.number), label, *figures, note)
+        figures.append(f"{report.std_iou:.3f}")
+    last = str(trial.config["seed"] if fresh else trial.epoch)
+    table.add_row(str(trial.number), label, *figures, "\N{EN DASH}" if trial.untrained else last, note)

@@ -15,6 +15,7 @@ from sweeps.reporting.mlflow_pages import ui_address
 from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.search import Search
+from sweeps.strategy.starting import start_text
 from tce_core.data.dataset import Dataset
 
 
@@ -101,9 +102,11 @@ class ProgressDisplay:
 def headline(search: Search, data: Dataset, slots: int) -> str:
     """Return the sentence that a sweep begins with."""
     plan, spent = search.plan, search.record.epochs
+    start = start_text(search.space, data.class_names)
+    start = f"from {start}, " if start else ""
     trunk = f"a trunk of {search.trunks.epochs} epochs, " if search.trunks.epochs else ""
     return (
-        f"Sweep '{plan.name}': {trunk}{len(search.space.baselines)} baselines, "
+        f"Sweep '{plan.name}': {start}{trunk}{len(search.space.baselines)} baselines, "
         f"then {plan.trials} configurations by {plan.sampler}, "
         f"on {data.name} ({len(data.train)} images, {data.num_classes} classes), "
         f"{slots} trials at a time" + (f"; it continues after {spent} epochs" if spent else "")
@@ -123,18 +126,19 @@ def resume_command(name: str, storage: str, tracking_uri: str) -> str:
     return command("run", "--resume", name, *given)
 
 
-def farewell(best: Path, tracking_uri: str, pages: Mapping[str, str], console: Console) -> None:
+def farewell(best: Path, tracking_uri: str, pages: Mapping[str, str], console: Console, trained: bool = True) -> None:
     """Print where the result is and what to do next.
 
     Args:
         best: the exported file.
         tracking_uri: MLflow store or server.
         pages: addresses in MLflow's UI, see `Mirror.pages`.
+        trained: whether the result is trained; if not, it is a model that was evaluated as it is.
     """
     file = os.path.relpath(best)
     lines = [
         ("Best configuration", file),
-        ("Train it", command("train", file, "--epochs 40")),
+        ("Train it", command("train", file, *(["--epochs 40"] if trained else []))),
     ]
     if not tracking_uri.startswith("http"):
         lines.append(("Start MLflow", f"mlflow ui --backend-store-uri {tracking_uri}"))

@@ -49,6 +49,8 @@ class Plan:
     """Names of the classes of the data set."""
     floors: tuple[Floor, ...] = ()
     """Floors that the recommended trial keeps, beside the allowance; see `floors.py`."""
+    start_sha256: str = ""
+    """SHA-256 of the weights that the trainings start from; "" if there are none."""
     runs: str = ""
     """Absolute path of the folder that holds the sweep's own folder; "" if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -60,8 +62,9 @@ class Plan:
 
     @property
     def confirmation_runs(self) -> int:
-        """Number of confirmation runs: of the winner, and of the reference baseline if there is one."""
-        return self.confirm * (2 if self.space.get("baselines") else 1)
+        """Number of confirmation runs: of the winner, and of the reference baseline if there is one that is trained."""
+        reference = next(iter((self.space.get("baselines") or {}).values()), {"train": "nothing"})
+        return self.confirm * (1 if reference.get("train") == "nothing" else 2)
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Plan":

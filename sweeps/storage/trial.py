@@ -80,6 +80,11 @@ class TrialRecord:
         return self.results[-1]
 
     @property
+    def untrained(self) -> bool:
+        """Whether the trial only evaluates the model that it starts from."""
+        return self.config.get("train") == "nothing"
+
+    @property
     def trunk_epochs(self) -> int:
         """Epochs of its trunk, its own or that of another trial."""
         return trunk_epochs(self.config.get("trunk", 0.0), self.config["epochs"])

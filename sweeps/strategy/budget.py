@@ -4,10 +4,12 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from search_spaces.space import Space
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
+from tce_core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -85,3 +87,27 @@ class Budget:
 def _epochs_after(trial: TrialRecord, moment: int) -> int:
     """How many epochs the trial trained after the sweep had spent `moment` epochs."""
     return sum(spent.epochs > moment for spent in trial.spent)
+
+
+def baseline_budgets(space: Space, full: int) -> dict[str, int]:
+    """Return the epochs of each baseline, by its label: `full`, or fewer if it is only evaluated."""
+    return {label: min(full, space.config(settings).epochs) for label, settings in space.baselines.items()}
+
+
+def check_max_epochs(plan: Plan, space: Space) -> None:
+    """Check that the baselines, the confirmation runs and one searched trial fit into the limit of epochs.
+
+    Raises:
+        UserError: they do not.
+    """
+    config = space.config({})
+    trunks, epochs = (plan.confirm + 1) * config.trunk_epochs, config.epochs - config.trunk_epochs
+    baselines, confirming = len(space.baselines), plan.confirmation_runs
+    least = trunks + sum(baseline_budgets(space, epochs).values()) + (confirming + 1) * epochs
+    plain = f", and {trunks} epochs of trunks," if trunks else ""
+    if plan.max_epochs is not None and plan.max_epochs < least:
+        raise UserError(
+            f"--max-epochs {plan.max_epochs}: {baselines} baselines, {confirming} confirmation runs and one searched "
+            f"configuration of {epochs} epochs{plain} need {least}; "
+            "allow more, or lower --epochs or --confirm"
+        )

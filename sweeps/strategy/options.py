@@ -93,6 +93,8 @@ class SweepOptions(Runtime):
     """A YAML file, or a name in `search_spaces/`; None: `streets` for the built-in data, else `tce`."""
     overrides: tuple[str, ...] = ()
     """Changes of the space, such as `trial.encoder=resnet50` or `space.t.high=3`."""
+    start: Path | None = None
+    """Weights of a whole model that every training starts from; it is then the reference baseline, as it is."""
     sampler: Sampler | None = None
     """None: the space's."""
     warm_start: str | Path | None = None

@@ -14,12 +14,13 @@ from search_spaces.space import Space, parse_space
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import NotBegun, Record
-from sweeps.strategy.budget import Budget
+from sweeps.strategy.budget import Budget, check_max_epochs
 from sweeps.strategy.floors import check_allowance, check_classes, check_reference, parse_floors
 from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.proposals import enqueued
 from sweeps.strategy.rungs import default_rungs
+from sweeps.strategy.starting import start_digest, start_overrides, with_as_it_is
 from sweeps.strategy.warm_start import warm_start
 from tce_core.data.builtin import is_built_in
 from tce_core.data.dataset import Dataset
@@ -48,9 +49,11 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         UserError: a space, an override, an objective, a floor, rungs or a limit that cannot be used.
     """
     given = {"epochs": options.epochs, "trunk": options.trunk}
-    overrides = [*options.overrides, *(f"trial.{key}={value}" for key, value in given.items() if value is not None)]
+    extent = [f"trial.{key}={value}" for key, value in given.items() if value is not None]
     space_name = str(options.space or ("streets" if is_built_in(options.dataset) else "tce"))
-    space = load_space(space_name, overrides)
+    space = load_space(space_name, [*start_overrides(options.start), *options.overrides, *extent])
+    if options.start is not None:
+        space = with_as_it_is(space)
     sampler = options.sampler or space.search.sampler
     trials = options.trials or space.search.trials
     gpus = _gpus(options.gpus_per_worker)
@@ -67,6 +70,7 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
         fingerprint=data.fingerprint,
         space=space.model_dump(mode="json", exclude_defaults=True),
         space_file=space_name,
+        start_sha256=start_digest(space.trial),
         workers=options.workers_per_trial,
         cpus_per_worker=options.cpus_per_worker or (None if gpus else 1),
         gpus_per_worker=gpus,
@@ -84,7 +88,7 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     check_classes(plan.objectives, data.val.pixel_counts.sum(axis=0))
     check_allowance(plan.objectives, options.model_fields_set)
     check_reference(plan)
-    _check_max_epochs(plan, space)
+    check_max_epochs(plan, space)
     return plan
 
 
@@ -105,7 +109,7 @@ def extended_plan(record: Record, options: ResumeOptions) -> Plan:
         changes["floors"] = parse_floors(changes["floors"], plan.classes)
     extended = plan.extended(**changes)
     check_reference(extended)
-    _check_max_epochs(extended, space)
+    check_max_epochs(extended, space)
     if options.retry_failed:
         needed = sum(trial.budget for trial in record.failures())
         limit = Budget(record, Outcome(record, plan.objectives), extended).limit(needed - 1) if needed else None
@@ -152,21 +156,6 @@ def _rungs(options: SweepOptions, space: Space) -> tuple[int, ...]:
             + (f"such as {usual}" if usual else "or --no-halving")
         )
     return tuple(chosen)
-
-
-def _check_max_epochs(plan: Plan, space: Space) -> None:
-    """At least the baselines, the confirmation runs and one searched trial must fit."""
-    config = space.config({})
-    trunks, epochs = (plan.confirm + 1) * config.trunk_epochs, config.epochs - config.trunk_epochs
-    baselines, confirming = len(space.baselines), plan.confirmation_runs
-    least = trunks + (baselines + confirming + 1) * epochs
-    plain = f", and {trunks} epochs of trunks," if trunks else ""
-    if plan.max_epochs is not None and plan.max_epochs < least:
-        raise UserError(
-            f"--max-epochs {plan.max_epochs}: {baselines} baselines, {confirming} confirmation runs and one searched "
-            f"configuration of {epochs} epochs{plain} need {least}; "
-            "allow more, or lower --epochs or --confirm"
-        )
 
 
 def _gpus(wanted: float | None) -> float:

@@ -9,7 +9,7 @@ from search_spaces.space import Space, parse_space
 from sweeps.storage.record import Record
 from sweeps.storage.trial import Role, TrialRecord
 from sweeps.strategy.ahead import ProposalsAhead
-from sweeps.strategy.budget import Budget, Limit
+from sweeps.strategy.budget import Budget, Limit, baseline_budgets
 from sweeps.strategy.halving import Halving, measurable
 from sweeps.strategy.observations import Observations
 from sweeps.strategy.outcome import Outcome
@@ -45,6 +45,7 @@ class Search:
         self.pending_ends: dict[int, End] = {}
         """Endings decided but not yet recorded, by trial number."""
         self.halving = Halving(record)
+        self.baseline_budgets = baseline_budgets(self.space, self.full_budget)
 
     @classmethod
     def resume(cls, record: Record) -> "Search":
@@ -104,7 +105,7 @@ class Search:
         ended = trials - len(running)
         each = (begun - sum(trial.trained for trial in running)) / ended if ended else self.full_budget
         planned = trials if self.record.search_stopped is not None else self.plan.trials
-        others = (len(self.space.baselines) + self.plan.confirmation_runs) * self.full_budget
+        others = sum(self.baseline_budgets.values()) + self.plan.confirmation_runs * self.full_budget
         others += self.record.begun("trunk")[1] + self.trunks.to_come
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
@@ -177,7 +178,8 @@ class Search:
     def _confirmations_due(self) -> list[tuple[TrialRecord, int]]:
         """The trials to train again, with their fresh seeds: first the reference baseline, then the winner.
 
-        The baseline does not wait for the winner, so it keeps slots busy while the last searched trials run.
+        The baseline does not wait for the winner, so it keeps slots busy while the last searched trials run. A model
+        that is only evaluated has no fresh seeds.
         """
         if not self._search_complete() or self.budget.limit(0) is not None:
             return []
@@ -185,7 +187,7 @@ class Search:
         done = {(trial.repeats, trial.config["seed"]) for trial in self.record.trials("confirm")}
         chosen = [self.outcome.reference(), winner.trial if winner is not None else None]
         seeds = range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm)
-        due = dict.fromkeys((t.number, seed) for t in chosen if t is not None for seed in seeds)
+        due = dict.fromkeys((t.number, seed) for t in chosen if t and not t.untrained for seed in seeds)
         return [(self.record[number], seed) for number, seed in due if (number, seed) not in done]
 
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -216,9 +218,9 @@ class Search:
         """Epochs reserved for unfinished baselines and confirmation runs."""
         baselines = {trial.label: trial for trial in self.record.trials("baseline")}
         due = self._reserved_for_confirmation() + self.trunks.to_come
-        for label in self.space.baselines:
+        for label, budget in self.baseline_budgets.items():
             if label not in baselines:
-                due += self.full_budget
+                due += budget
             elif not baselines[label].state.is_finished():
                 due += baselines[label].epochs_left
         return due

@@ -244,6 +244,11 @@ def test_a_sweep_is_not_resumed_on_other_data(folder, storage, capsys):
         ({}, ["--gpus-per-worker", "nan"], "'nan' is not a number of 0 or more"),
         ({}, ["--speed", "9"], "--speed"),
         ({}, ["--dataset", "nowhere"], "nowhere"),
+        (
+            {"trial": {"start": "text.txt", "train": "nothing", "epochs": 1}},
+            ["--epochs", "9"],
+            "--epochs 9: best.yaml evaluates a model as it is; leave this out",
+        ),
     ],
 )
 def test_training_refuses_bad_input(folder, streets, capsys, changes, arguments, named):
@@ -330,7 +335,7 @@ def test_tracking_refuses_an_unknown_sweep(folder, capsys):
 
 FLAGS = {
     run.main: """--help --objective --miou-allowance --floor --dataset --space --set --sampler --warm-start --trials
-        --epochs
+        --epochs --from --trunk
         --confirm --seed --rungs --no-halving --keep --patience --max-epochs --max-hours --workers-per-trial
         --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --retry-failed --storage
         --tracking-uri --dry-run""",
