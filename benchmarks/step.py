@@ -27,6 +27,7 @@ from tce_core.data.dataset import Dataset
 from tce_core.data.streets.dataset import make_streets
 from tce_core.devices import use_bf16
 from tce_core.evaluation import autocast
+from tce_core.freezing import training_mode
 from tce_core.model import build_model
 from tce_core.run import Run
 
@@ -34,6 +35,8 @@ FLOOR = "bare step that also prepares its batch and clips its gradient"
 STEPS = 4  # of each variant in each round
 VARIANTS: dict[str, dict[str, object]] = {
     "mcce": {"loss": "mcce"},
+    "mcce, encoder frozen": {"loss": "mcce", "train": "decoder"},
+    "mcce, all but the head frozen": {"loss": "mcce", "train": "head"},
     "weighted_ce": {"loss": "weighted_ce"},
     "focal": {"loss": "focal"},
     "image_tilt": {"loss": "image_tilt"},
@@ -60,7 +63,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = make_streets(Path(folder) / "streets", seed=0)
         config = TrialConfig(**settings)
-        runs = {name: Run(TrialConfig(**settings | changes), data, device) for name, changes in chosen.items()}
+        start = Path(folder) / "start.pt"
+        torch.save(build_model(config, data.num_classes).state_dict(), start)
+        runs = {
+            name: Run(TrialConfig(**settings | {"start": str(start)} | changes), data, device)
+            for name, changes in chosen.items()
+        }
         whole = {name: steps_of(run) for name, run in runs.items()}
         bare = {"bare step": bare_step(config, data, device), FLOOR: bare_step(config, data, device, recipe=True)}
         timed = measure({**bare, **whole}, options.rounds, device)
@@ -110,7 +118,7 @@ def bare_step(config: TrialConfig, data: Dataset, device: torch.device, *, recip
 
 def steps_of(run: Run) -> Callable[[], None]:
     """Return a function that takes the next step of a run."""
-    run.model.train()
+    training_mode(run.model, run.config.train)
     steps = iter(range(10**6))
 
     def step() -> None:

@@ -58,7 +58,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
         "start": start_text(space, data.class_names) or "no whole model",
         "space": f"{space.size()} ({plan.sampler}{grid})",
         "trials": f"{len(space.baselines)} baselines, {plan.trials} searched, up to {plan.confirmation_runs} "
-        f"confirmation runs: {trials} of {config.epochs} epochs of {run.steps} steps",
+        f"confirmation runs: {trials} of up to {config.epochs} epochs of {run.steps} steps",
         "trunk": trunk if config.trunk_epochs else "none",
         "halving": halving if plan.rungs else "none: every configuration is trained to its end",
         "resources": f"{slots} trials at a time, each {plan.workers} workers of {cpus_per_worker} CPUs and "

@@ -25,6 +25,7 @@ from tce_core.evaluation import evaluate
 from tce_core.fairness import fairness_report
 from tce_core.model import build_model
 from tce_core.results import EpochResult
+from tce_core.training import train
 from tests.sweeps.commands import SCRIPTS, SPACE, Command
 
 pytestmark = [
@@ -221,6 +222,30 @@ def test_a_killed_sweep_with_two_workers_per_trial_is_resumed_where_it_was(tmp_p
     assert [runs[number].info.status for number in (0, 1)] == ["FINISHED"] * 2
     assert parent.info.status == "FINISHED"
     assert (tmp_path / "runs" / "b" / "best.yaml").is_file()
+
+
+@pytest.mark.slow
+def test_a_sweep_starts_from_a_model_whose_evaluation_is_the_reference(tmp_path, command, data, load):
+    small = TrialConfig(**yaml.safe_load(SPACE)["trial"])
+    config = small.model_copy(update={"loss": "mcce", "epochs": 2, "atrous_rates": (3, 6, 9)})
+    *_, last = train(config, data, checkpoint=tmp_path / "mine.pt", device=torch.device("cpu"))
+    (tmp_path / "own.yaml").write_text(PLAIN + "baselines: {mcce: {loss: mcce}}\n")
+    flags = ["--trials", 1, "--epochs", 1, "--confirm", 0, "--no-halving"]
+    sweep = command(
+        SCRIPTS / "run.py", "--from", "mine.pt", "--dataset", "tiny", "--space", "own.yaml", "--name", "a", *flags
+    )
+    assert f"Sweep 'a': from {tmp_path / 'mine.pt'} (10 classes by name), 2 baselines" in sweep.finish()
+    record = load("a")
+    as_it_is, *trained = record.trials()
+    assert Outcome(record, record.plan.objectives).reference() == as_it_is
+    assert [trial.label for trial in (as_it_is, *trained)][:2] == ["as it is", "mcce"]
+    for scores, wanted in zip(as_it_is.last.curve, last.curve, strict=True):
+        assert scores.iou == pytest.approx(wanted.iou, abs=1e-3, nan_ok=True)
+    assert as_it_is.last.train_loss is None
+    assert all(trial.config["atrous_rates"] == [3, 6, 9] for trial in trained)
+    _, _, runs = mlflow_runs(tmp_path)
+    assert ["train_loss" in runs[trial.number].data.metrics for trial in record.trials()] == [False, True, True]
+    assert runs[0].data.metrics["miou"] == pytest.approx(as_it_is.last.report.miou)
 
 
 @pytest.mark.slow
