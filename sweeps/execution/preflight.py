@@ -7,7 +7,8 @@ from sweeps.storage.plan import Plan
 from sweeps.strategy.starting import start_text
 from tce_core.data.dataset import Dataset
 
-CHECKED = ("encoder", "encoder_weights", "start", "output_stride", "decoder_channels", "atrous_rates", "batch_size")
+BUILT_FROM = ("encoder", "encoder_weights", "start", "output_stride", "decoder_channels", "atrous_rates")
+CHECKED = (*BUILT_FROM, "batch_size")
 """Settings that fail only when a model is built or a batch is shared out."""
 
 
@@ -24,7 +25,7 @@ def preflight(plan: Plan, data: Dataset) -> None:
     searched = {name: space.space[name] for name in CHECKED if name in space.space}
     variants = space.model_copy(update={"space": searched}).grid()
     configs = [space.config(settings) for settings in (*space.baselines.values(), *variants)]
-    for config in {tuple(getattr(config, key) for key in CHECKED[:-1]): config for config in configs}.values():
+    for config in {tuple(getattr(config, key) for key in BUILT_FROM): config for config in configs}.values():
         model_to_train(config, data.class_names)
     for batch_size in {config.batch_size for config in configs}:
         share_of_batch(batch_size, plan.workers, synchronised=plan.gpus_per_worker > 0)

@@ -97,9 +97,9 @@ def comparison(point: Point, other: Point, outcome: Outcome) -> str:
         others = dict.fromkeys(runs, other.trial)
     seeds = sorted(runs.keys() & others.keys())
     pairs = [(runs[seed], others[seed]) for seed in seeds] or [(point.trial, other.trial)]
-    basis = (
-        f"mean over {len(seeds)} fresh seed{'s' * (len(seeds) > 1)}" if seeds else "one seed, also used for the choice"
-    )
+    basis = "the same weights" if point.trial.untrained else "one seed, also used for the choice"
+    if seeds:
+        basis = f"mean over {len(seeds)} fresh seed{'s' * (len(seeds) > 1)}"
     scores = [(one.last.at(point.tau), two.last.at(other.tau)) for one, two in pairs]
     lead, guard = outcome.objectives.lead, outcome.objectives.guard
     by_allowance = not other.tau and outcome.objectives.all_floors != outcome.objectives.floors

@@ -165,6 +165,7 @@ def test_a_model_that_nothing_improves_is_recommended_as_it_is(fine_tuning):
     assert [trial.role for trial in search.record.trials()] == ["baseline", "baseline", "search"]
     choice = search.outcome.choose()
     assert (choice.trial.label, choice.point.tau, choice.is_baseline) == (AS_IT_IS, 0.5, True)
+    assert f"Compared with {AS_IT_IS} (the same weights): worst-class IoU +0.200" in verdict(choice, search.outcome)
 
 
 # Weights that change or are gone
