@@ -152,6 +152,11 @@ def _match(
         return ClassMatch(tuple(range(number)), classes, by_name=False)
     if len(set(names)) != number:
         raise UserError(f"{path}: it names {len(set(names))} different classes, but has weights for {number}")
+    if not set(names) & set(classes):
+        raise UserError(
+            f"{path}: none of its classes ({', '.join(names[:3])}, …) is in the data set ({', '.join(classes[:3])}, …); "
+            "rename them in its metadata, under 'classes'"
+        )
     row = {name: place for place, name in enumerate(names)}
     dropped = tuple(name for name in names if name not in classes)
     return ClassMatch(tuple(row.get(name) for name in classes), classes, dropped)

@@ -92,6 +92,11 @@ def test_unknown_classes_are_new_and_classes_without_data_are_dropped(model, wei
     assert str(match_classes(weights(), names)) == "2 classes by name; new: lamp, bus; dropped: wall, pole, rider"
 
 
+def test_weights_that_share_no_class_with_the_data_are_refused(weights, fast_config):
+    said = refusal(started, fast_config, weights(), ("class_0", "class_1"))
+    assert "none of its classes (road, wall, pole, …) is in the data set (class_0, class_1, …); rename them" in said
+
+
 def test_without_names_the_classes_are_taken_in_order(model, weights, fast_config):
     path = weights(classes=None)
     others = [name.upper() for name in NAMES]
