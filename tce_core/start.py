@@ -154,8 +154,8 @@ def _match(
         raise UserError(f"{path}: it names {len(set(names))} different classes, but has weights for {number}")
     if not set(names) & set(classes):
         raise UserError(
-            f"{path}: none of its classes ({', '.join(names[:3])}, …) is in the data set ({', '.join(classes[:3])}, …); "
-            "rename them in its metadata, under 'classes'"
+            f"{path}: none of its classes ({', '.join(names[:3])}, …) is in the data set "
+            f"({', '.join(classes[:3])}, …); rename them in its metadata, under 'classes'"
         )
     row = {name: place for place, name in enumerate(names)}
     dropped = tuple(name for name in names if name not in classes)
