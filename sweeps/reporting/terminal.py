@@ -159,6 +159,6 @@ def _clock(seconds: float) -> str:
 
 
 def wide_console() -> Console:
-    """Return a console for stdout; into a file or a pipe it writes 130 columns, so that tables are not folded."""
+    """Return a console for stdout; into a file or a pipe it writes 140 columns, so that tables are not folded."""
     console = Console()
-    return console if console.is_terminal else Console(width=130)
+    return console if console.is_terminal else Console(width=140)
