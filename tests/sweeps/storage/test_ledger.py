@@ -10,16 +10,20 @@ from sweeps.storage.ledger import Ledger
 from sweeps.storage.trial import Ended, Spent, TrialRecord
 from tests.sweeps.searching import result
 
-ROLES = ("baseline", "search", "confirm")
+ROLES = ("baseline", "search", "confirm", "trunk")
 EVENTS = st.lists(
     st.tuples(st.integers(0, 5), st.sampled_from(["epoch", "again", "complete", "stopped", "failed"])), max_size=40
 )
 
 
 def begun(number):
-    retries = 1 if number == 5 else None  # trial 5 begins trial 1 again
-    role = "search" if number in (1, 5) else ROLES[number % 3]
-    return TrialRecord(number, role, "", TrialState.RUNNING, {"epochs": 3}, {}, (), (), None, None, None, retries, {})
+    """Trial 3 is a trunk, and trial 4 begins behind it. Trial 5 begins trial 1 again."""
+    role = ("baseline", "search", "confirm", "trunk", "baseline", "search")[number]
+    retries, trunk = 1 if number == 5 else None, 3 if number == 4 else None
+    config = {"epochs": 3, "trunk": 0.4}
+    return TrialRecord(
+        number, role, "", TrialState.RUNNING, config, {}, (), (), None, None, None, retries, trunk, 3, {}
+    )
 
 
 @given(EVENTS)
@@ -36,19 +40,20 @@ def test_counts_and_lists_are_those_of_all_trials(events):
             more = result(trial.epoch + 1), Spent(moment, 0.0)
             trial = replace(trial, results=(*trial.results, more[0]), spent=(*trial.spent, more[1]))
         elif event == "again":  # its checkpoint was lost: the trial begins anew
-            trial = replace(trial, results=(result(1),), spent=(Spent(moment, 0.0),))
+            trial = replace(trial, results=(result(trial.start + 1),), spent=(Spent(moment, 0.0),))
         else:
             trial = replace(trial, state=states[event], ended=Ended(moment // 3, 0.0, None))
         trials[number] = ledger.keep(trial)
     everything = list(trials.values())
+    assert trials[4].epoch == len(trials[4].results) + 1
     assert ledger.trials() == everything
-    assert ledger.epochs == sum(trial.epoch for trial in everything)
+    assert ledger.epochs == sum(len(trial.results) for trial in everything)
     for role in ROLES:
         own = [trial for trial in everything if trial.role == role]
         assert ledger.trials(role) == own
-        assert ledger.begun(role) == (len(own), sum(trial.epoch for trial in own))
+        assert ledger.begun(role) == (len(own), sum(len(trial.results) for trial in own))
     assert ledger.running == {trial.number for trial in everything if not trial.state.is_finished()}
-    complete = [trial for trial in everything if trial.complete and trial.role != "confirm"]
+    complete = [trial for trial in everything if trial.complete and trial.role in ("baseline", "search")]
     assert ledger.candidates == sorted(complete, key=lambda trial: (trial.ended_at, trial.number))
     assert [trial.number for trial in ledger.current()] == [0, 2, 3, 4, 5]
     assert ledger.proposals == len(ledger.current("search"))
