@@ -37,22 +37,24 @@ import json, os, sys, time
 import ray
 from ray import tune
 import sweeps.execution.slot, sweeps.execution.tune, sweeps.run, sweeps.sweep
+from dataclasses import replace
 from sweeps.cli import run_command
 from sweeps.execution.worker_group import WorkerGroups
 from tce_core.results import EpochResult, Scores
 
 class Instant(sweeps.execution.slot.Slot):
     def step(self):
-        self.epoch += 1
-        iou = (max(0.1, 1 - self.number / 200),) * 10
-        result = EpochResult(self.epoch, 1.0, 0.1, (Scores(0.0, iou),), None, 0.1, 0.1)
+        epoch = self.order.epoch
+        self.order = replace(self.order, epoch=epoch + 1)
+        iou = (max(0.1, 1 - self.order.trial / 200),) * 10
+        result = EpochResult(epoch, 1.0, 0.1, (Scores(0.0, iou),), None, 0.1, 0.1)
         return {"result": result.to_json()}
 
 class NoWorkers:
     mailbox = None
     def __init__(self, settings):
         pass
-    def begin(self, trial, config, epoch):
+    def begin(self, order):
         pass
     def stop(self):
         pass
