@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from sweeps.execution.mailbox import Order
 from sweeps.execution.ray_cluster import QUIET, start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroups
 from sweeps.storage.plan import Plan
@@ -55,7 +56,7 @@ def trainable() -> Any:
             self.reset_config(config)
 
         def reset_config(self, config: dict[str, Any]) -> bool:
-            self.number, self.epoch = config.get("number", 0), 0
+            self.number, self.epoch = config.get("order", {}).get("trial", 0), 0
             return True
 
         def step(self) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class NoWorkers:
     def __init__(self, settings: GroupSettings) -> None:
         pass
 
-    def begin(self, trial: int, config: dict[str, Any], epoch: int) -> None:
+    def begin(self, order: Order) -> None:
         pass
 
     def stop(self) -> None:
