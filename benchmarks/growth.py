@@ -22,8 +22,8 @@ import torch.multiprocessing
 from records import EPOCHS, begin, lengthen, plan, result
 from splits import write_split
 
+from sweeps.commands.listing import list_sweeps
 from sweeps.execution.checkpoints import CheckpointKeeper
-from sweeps.listing import list_sweeps
 from sweeps.reporting.mlflow_view import SweepView
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime

@@ -14,10 +14,10 @@ PROGRAM = "tilted-sweeps"
 COMMANDS = {
     "run": ("sweeps.run", "search for a training that neglects no class"),
     "train": ("sweeps.train", "train an exported configuration at full length"),
-    "adjust": ("sweeps.adjust", "adjust a trained model's logits by the class shares, without training"),
-    "export": ("sweeps.export", "write the recommended configuration, or the whole front, to files"),
-    "list": ("sweeps.listing", "show the sweeps of a storage"),
-    "track": ("sweeps.tracking", "write a sweep into MLflow later"),
+    "adjust": ("sweeps.commands.adjust", "adjust a trained model's logits by the class shares, without training"),
+    "export": ("sweeps.commands.export", "write the recommended configuration, or the whole front, to files"),
+    "list": ("sweeps.commands.listing", "show the sweeps of a storage"),
+    "track": ("sweeps.commands.tracking", "write a sweep into MLflow later"),
     "convert": ("tce_core.data.convert", "convert a data set into Arrow files"),
 }
 

@@ -235,6 +235,7 @@ def _group_settings(plan: Plan, room: Room, folder: SweepFolder) -> GroupSetting
         workers=plan.workers,
         cpus_per_worker=room.cpus_per_worker,
         gpus_per_worker=plan.gpus_per_worker,
+        counts=str(folder.counts),
     )
 
 

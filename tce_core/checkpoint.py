@@ -27,7 +27,8 @@ class CannotSave(UserError):
     exit_code = TEMPORARY
 
 
-def _cannot_save(path: Path, what: str, error: Exception) -> CannotSave:
+def cannot_save(path: Path, what: str, error: Exception) -> CannotSave:
+    """Say why `what` cannot be written."""
     cause = error if isinstance(error, OSError) else error.__context__
     reason = getattr(error, "strerror", None) or str(error.__context__ or error).splitlines()[0]
     failure = CannotSave(f"{path}: {what} cannot be written: {reason}")
@@ -52,7 +53,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
         with replacing(path) as partial, open(partial, "wb") as file:
             torch.save({"format": FORMAT, **state}, file)  # to a path, torch would hide the reason of a failed write
     except (OSError, RuntimeError) as error:  # torch's zip writer reports a failed write as a RuntimeError
-        raise _cannot_save(path, "the checkpoint", error) from None
+        raise cannot_save(path, "the checkpoint", error) from None
 
 
 def load_checkpoint(path: Path, config: TrialConfig) -> dict[str, Any]:
@@ -126,4 +127,4 @@ def export_weights(weights: Mapping[str, Tensor], target: Path, metadata: Mappin
         with replacing(target) as partial:
             partial.write_bytes(content)  # `save_file` would make a file that other users cannot read
     except OSError as error:
-        raise _cannot_save(target, "the weights", error) from None
+        raise cannot_save(target, "the weights", error) from None

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tce_core import distributed
 from tce_core.adjust import TAUS, class_shares, offsets
 from tce_core.batches import Batches
-from tce_core.checkpoint import load_checkpoint, save_checkpoint
+from tce_core.checkpoint import cannot_save, load_checkpoint, save_checkpoint
 from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.data.crops import CropSettings
@@ -24,6 +24,7 @@ from tce_core.errors import UserError
 from tce_core.evaluation import autocast, evaluate
 from tce_core.feed import Feed
 from tce_core.freezing import training_mode
+from tce_core.image_counts import ImageCounts, write_counts
 from tce_core.losses import Stateful, Tilted, configured_loss
 from tce_core.losses.by_pixel import mean_loss
 from tce_core.pixel_losses import class_losses
@@ -44,6 +45,8 @@ class Run:
         steps = config.steps_per_epoch or max(1, len(data.train) // config.batch_size)
         self.steps = 0 if config.train == "nothing" else steps
         self.epoch = 0
+        self.counts: dict[str, ImageCounts] = {}
+        """Those of the latest evaluation, by split."""
         self.bf16 = use_bf16(config, device)
         torch.manual_seed(torch_seed(config.seed, Stream.WEIGHTS))
         model = model_to_train(config, data.class_names).to(device).to(memory_format=torch.channels_last)
@@ -86,9 +89,10 @@ class Run:
         return self.curve_on(split) if split is not None and split.pixel_counts.any() else None
 
     def curve_on(self, split: Split) -> tuple[Scores, ...]:
-        """Evaluate the model with every strength of adjustment."""
-        _, counts = evaluate(self.model, split, self.device, bf16=self.bf16, offsets=self.offsets)
-        return measured_curve(self.taus, counts.numpy())
+        """Evaluate the model with every strength of adjustment, and note the counts."""
+        _, pixels = evaluate(self.model, split, self.device, bf16=self.bf16, offsets=self.offsets)
+        self.counts[split.name] = ImageCounts.of(split, self.taus, pixels.numpy())
+        return measured_curve(self.taus, pixels.numpy())
 
     def train_epoch(self) -> float | None:
         """Train one epoch, and return the mean of its losses; None if it has no step."""
@@ -179,6 +183,13 @@ class Run:
                 "result": result.to_json(),
             },
         )
+
+    def save_counts(self, path: Path) -> None:
+        """Write the counts of the latest evaluation: see `write_counts`."""
+        try:
+            write_counts(path, list(self.counts.values()))
+        except OSError as error:
+            raise cannot_save(path, "the counts", error) from None
 
     def load(self, path: Path) -> EpochResult:
         """Continue from a checkpoint and return the result that it holds. `train` names the errors."""

@@ -23,6 +23,7 @@ def train(
     checkpoint: Path | None = None,
     trunk: Path | None = None,
     test: bool = False,
+    counts: Path | None = None,
     device: torch.device | None = None,
     taus: Sequence[float] = TAUS,
 ) -> Generator[EpochResult]:
@@ -43,6 +44,7 @@ def train(
             Default: the trunk is trained, and written to `checkpoint`.
         test: whether the last result holds the test split, too, if there is one. Leave it out wherever something is
             chosen by the results.
+        counts: a Parquet file for the counts of every image after the last epoch, see `write_counts`.
         device: where to train. Default: `default_device()`.
         taus: the strengths of logit adjustment that each evaluation compares (see `adjust`): 0, then rising.
 
@@ -50,7 +52,7 @@ def train(
         UserError: the settings do not fit the data, the model or the number of workers, or the checkpoint belongs to
             another configuration, data set, version of this program or other taus.
         ValueError: `taus` do not begin with 0, or do not rise.
-        CannotSave: the checkpoint cannot be written.
+        CannotSave: the checkpoint or the counts cannot be written.
         NonFiniteLossError: training diverged; raised on every rank.
     """
     data.require_trainable()
@@ -64,7 +66,7 @@ def train(
     if before is not None:
         run.follow(before)
     forked, before = before is not None, None  # the trunk's model frees its memory
-    yield from _epochs(run, config.epochs, checkpoint, resume=not forked, test=test)
+    yield from _epochs(run, config.epochs, checkpoint, resume=not forked, test=test, counts=counts)
 
 
 def _is_past_trunk(config: TrialConfig, checkpoint: Path | None, trunk: Path | None) -> bool:
@@ -75,7 +77,7 @@ def _is_past_trunk(config: TrialConfig, checkpoint: Path | None, trunk: Path | N
 
 
 def _epochs(
-    run: Run, until: int, checkpoint: Path | None, *, resume: bool, test: bool = False
+    run: Run, until: int, checkpoint: Path | None, *, resume: bool, test: bool = False, counts: Path | None = None
 ) -> Generator[EpochResult]:
     """Train until an epoch, and close the run."""
     try:
@@ -86,6 +88,8 @@ def _epochs(
             yield result
         while run.epoch < until:
             result = run.next_epoch(test=test and run.epoch + 1 == until)
+            if counts is not None and run.epoch == until and distributed.rank() == 0:
+                run.save_counts(counts)
             if checkpoint is not None and distributed.rank() == 0:
                 run.save(checkpoint, result)
             yield result

@@ -31,6 +31,8 @@ class GroupSettings:
     gpus_per_worker: float
     retries: int = 2
     """How many groups of workers a trial may lose in one epoch before it fails."""
+    counts: str = ""
+    """Folder of the trials' counts by image, shared as well; "": they are not kept."""
 
     @property
     def resources_per_worker(self) -> dict[str, float]:
@@ -124,6 +126,7 @@ class WorkerGroup:
                 "mailbox": self.mailbox,
                 "dataset": settings.dataset,
                 "checkpoints": settings.checkpoints,
+                "counts": settings.counts,
                 "cpus": settings.cpus_per_worker,
             },
             backend_config=Torch("nccl" if settings.gpus_per_worker else "gloo", settings.storage),

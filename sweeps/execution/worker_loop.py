@@ -12,7 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 
-from sweeps.execution.checkpoints import checkpoint_path
+from sweeps.execution.checkpoints import checkpoint_path, counts_path
 from sweeps.execution.mailbox import STOP, Answer, Check, Order
 from sweeps.execution.preflight import preflight
 from sweeps.storage.plan import Plan
@@ -32,7 +32,8 @@ def serve(settings: dict[str, Any]) -> None:
     """The training function of a group. It returns when the group is stopped, or when its mailbox is gone.
 
     Args:
-        settings: `mailbox` (actor handle), `dataset` and `checkpoints` (paths), `cpus` (threads of this worker).
+        settings: `mailbox` (actor handle), `dataset`, `checkpoints` and `counts` (paths), `cpus` (threads of this
+            worker).
     """
     gc.enable()  # `_meet` turned it off during the imports
     torch.set_num_threads(settings["cpus"])
@@ -51,7 +52,7 @@ def _serve(settings: dict[str, Any]) -> None:
             answer = Answer(fatal=f"{error} (on {ray.util.get_node_ip_address()})")
             ray.get(mailbox.reply.remote(order.serial, answer))
         raise
-    current = CurrentTrial(data, Path(settings["checkpoints"]))
+    current = CurrentTrial(data, Path(settings["checkpoints"]), settings["counts"])
     if rank == 0:
         ray.get(mailbox.join.remote())
     if several:
@@ -96,8 +97,8 @@ def explain(error: Exception) -> tuple[Answer, bool]:
 class CurrentTrial:
     """The trial that this worker trains: its running `train` generator."""
 
-    def __init__(self, data: Dataset, checkpoints: Path) -> None:
-        self.data, self.checkpoints = data, checkpoints
+    def __init__(self, data: Dataset, checkpoints: Path, counts: str = "") -> None:
+        self.data, self.checkpoints, self.counts = data, checkpoints, counts
         self.trial: int | None = None
         self.results: Generator[EpochResult] | None = None
         self.last: EpochResult | None = None
@@ -117,9 +118,11 @@ class CurrentTrial:
             config = parse_config(order.config, f"trial {order.trial}")
             checkpoint = checkpoint_path(self.checkpoints, order.trial)
             trunk = None if order.trunk is None else checkpoint_path(self.checkpoints, order.trunk)
+            counts = counts_path(self.counts, order.trial) if self.counts else None
             device = ray.train.torch.get_device()
-            given = {"checkpoint": checkpoint, "trunk": trunk, "test": order.test, "device": device}
-            self.results = train(config, self.data, **given)
+            self.results = train(
+                config, self.data, checkpoint=checkpoint, trunk=trunk, test=order.test, counts=counts, device=device
+            )
             self.trial = order.trial
         while self.last is None or self.last.epoch < order.epoch:
             self.last = next(self.results)

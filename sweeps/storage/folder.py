@@ -35,6 +35,11 @@ class SweepFolder:
         return self.path / "checkpoints"
 
     @property
+    def counts(self) -> Path:
+        """The folder of the counts by image of every trial that trained for its full budget."""
+        return self.path / "counts"
+
+    @property
     def ray(self) -> Path:
         return self.path / RAY
 

@@ -97,7 +97,7 @@ class Place:
 
     def catch_up(self, name="a"):
         """Write the sweep into MLflow from the record, with `tracking.py`."""
-        self.start(SCRIPTS / "tracking.py", name).ended()
+        self.start("-m", "sweeps", "track", name).ended()
 
     @property
     def storage(self):

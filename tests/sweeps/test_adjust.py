@@ -10,9 +10,9 @@ import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 
-from sweeps import adjust
 from sweeps.__main__ import main
-from sweeps.adjust import AdjustOptions, adjust_weights
+from sweeps.commands import adjust
+from sweeps.commands.adjust import AdjustOptions, adjust_weights
 from tce_core import VOID
 from tce_core.adjust import BEFORE, class_shares, folded_offset, offsets
 from tce_core.checkpoint import export_weights, read_checkpoint

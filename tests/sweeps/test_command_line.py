@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from sweeps import __main__ as entry
-from sweeps import export, listing, run, sweep, tracking, train
+from sweeps import run, sweep, train
 from sweeps.cli import run_command
+from sweeps.commands import export, listing, tracking
 from sweeps.reporting.export_file import FORMAT, DatasetSection, read_export, write_export
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.lock import sweep_lock
@@ -356,9 +357,12 @@ def test_the_flags_are_these(main, capsys):
     assert sorted(shown) == sorted(FLAGS[main].split())
 
 
+RUN = [ROOT / "sweeps" / "run.py"]
+
+
 def command(script, *arguments):
     return subprocess.run(
-        [sys.executable, ROOT / "sweeps" / script, *arguments],
+        [sys.executable, *script, *arguments],
         capture_output=True,
         text=True,
         timeout=500,
@@ -369,10 +373,10 @@ def command(script, *arguments):
 @pytest.mark.parametrize(
     ("script", "arguments", "named"),
     [
-        ("run.py", ["--objective", "accuracy"], "'accuracy'"),
-        ("run.py", ["--dataset", "tiny", "--set", "trial.loss=x"], "loss = 'x'"),
-        ("train.py", ["missing.yaml"], "missing.yaml"),
-        ("export.py", ["gone"], "'gone'"),
+        (RUN, ["--objective", "accuracy"], "'accuracy'"),
+        (RUN, ["--dataset", "tiny", "--set", "trial.loss=x"], "loss = 'x'"),
+        ([ROOT / "sweeps" / "train.py"], ["missing.yaml"], "missing.yaml"),
+        (["-m", "sweeps", "export"], ["gone"], "'gone'"),
     ],
 )
 def test_a_command_exits_with_2_and_one_line(folder, script, arguments, named):
@@ -387,7 +391,7 @@ def test_a_command_exits_with_2_and_one_line(folder, script, arguments, named):
 def test_more_workers_than_the_machine_holds_are_refused(folder):
     before = sorted(folder.rglob("*"))
     space = [*TINY, "trial.batch_size=2048"]
-    ended = command("run.py", "--dataset", "tiny", "--workers-per-trial", "1024", "--set", *space)
+    ended = command(RUN, "--dataset", "tiny", "--workers-per-trial", "1024", "--set", *space)
     assert ended.returncode == 2
     assert "one trial needs 1024 CPUs" in one_line(ended.stderr)
     assert sorted(folder.rglob("*")) == before
@@ -395,7 +399,7 @@ def test_more_workers_than_the_machine_holds_are_refused(folder):
 
 def test_a_dry_run_prints_the_plan_and_records_nothing(folder):
     before = sorted(folder.rglob("*"))
-    ended = command("run.py", "--dry-run", "--dataset", "tiny", "--trials", "5", "--epochs", "3", "--set", *TINY)
+    ended = command(RUN, "--dry-run", "--dataset", "tiny", "--trials", "5", "--epochs", "3", "--set", *TINY)
     assert (ended.returncode, ended.stderr) == (0, "")
     for part in ("tiny-1", "worst_iou", "16 train, 8 val images, 10 classes", "5 searched", "one step", '"epochs":3'):
         assert part in ended.stdout

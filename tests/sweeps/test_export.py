@@ -1,11 +1,11 @@
-"""`sweeps.export`: which trials are exported, and what a file states."""
+"""`sweeps.commands.export`: which trials are exported, and what a file states."""
 
 import numpy as np
 import pytest
 import yaml
 
-from sweeps.export import export_sweep
-from sweeps.export import main as export
+from sweeps.commands.export import export_sweep
+from sweeps.commands.export import main as export
 from sweeps.reporting.export_file import read_export
 from sweeps.strategy.options import Runtime
 from tce_core.data.streets.dataset import make_streets

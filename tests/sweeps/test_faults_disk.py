@@ -150,7 +150,7 @@ def test_a_full_disk_for_mlflow_does_not_end_the_sweep(place, disk):
     record = place.completely_recorded(planned=2)
 
     shown.free()
-    catch_up = (SCRIPTS / "tracking.py", "a", "--tracking-uri", "sqlite:///shown/mlflow.db")
+    catch_up = ("-m", "sweeps", "track", "a", "--tracking-uri", "sqlite:///shown/mlflow.db")
     place.start(*catch_up, prefix=shown.prefix).ended()
     shutil.copy(f"{shown.seen}/mlflow.db", place.folder / "mlflow.db")  # `completely_shown` reads this copy
     place.completely_shown(record)

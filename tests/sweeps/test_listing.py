@@ -5,7 +5,7 @@ import re
 import optuna
 import pytest
 
-from sweeps.listing import list_sweeps, main
+from sweeps.commands.listing import list_sweeps, main
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.lock import sweep_lock
 from sweeps.strategy.options import Runtime

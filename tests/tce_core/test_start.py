@@ -122,7 +122,7 @@ def folds():
 @settings(max_examples=12)
 @given(folds=folds())
 def test_every_folded_adjustment_is_undone(model, weights, fast_config, folds):
-    """The metadata is written as `sweeps/adjust.py` documents it: equal shares add up, the earlier ones are listed."""
+    """The metadata is that of `tilted-sweeps adjust`: equal shares add up, the earlier ones are listed."""
     bias, before, tau, last = model.segmentation_head[0].bias.detach().double(), [], 0.0, None
     for strength, shares in folds:
         bias = bias - strength * torch.tensor([math.log(share) for share in shares], dtype=torch.float64)

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 
-from sweeps import tracking
+from sweeps.commands import tracking
 from sweeps.reporting.mlflow_store import Mirror
 from sweeps.reporting.mlflow_view import metric_keys
 from sweeps.reporting.tracking import Tracking

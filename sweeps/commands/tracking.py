@@ -1,9 +1,8 @@
-"""Write a sweep into MLflow later, or what an outage kept from it: `python sweeps/tracking.py NAME`."""
+"""Write a sweep into MLflow later, or what an outage kept from it: `tilted-sweeps track NAME`."""
 
-import sys
 from collections.abc import Sequence
 
-from sweeps.cli import DONE, Parser, add_storage, add_tracking_uri, run_command
+from sweeps.cli import DONE, Parser, add_storage, add_tracking_uri
 from sweeps.reporting.tracking import Tracking
 from sweeps.storage.folder import folder_of
 from sweeps.storage.record import Record
@@ -13,7 +12,7 @@ from tce_core.data.dataset import open_dataset
 from tce_core.errors import TEMPORARY
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/tracking.py") -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "tilted-sweeps track") -> int:
     parser = Parser(prog=prog, description="Write a sweep into MLflow, or what is missing of it.")
     parser.add_argument("name", help="the sweep")
     add_storage(parser)
@@ -33,7 +32,3 @@ def track_sweep(name: str, runtime: Runtime | None = None) -> bool:
     class_names = open_dataset(record.plan.dataset).class_names
     best = folder_of(record.plan, where.runs).best
     return Tracking(Outcome(record, record.plan.objectives), class_names, where.tracking_uri, best).sync()
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

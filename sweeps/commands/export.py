@@ -1,14 +1,13 @@
-"""Export the recommended configuration of a sweep, or its whole front: `python sweeps/export.py NAME`.
+"""Export the recommended configuration of a sweep, or its whole front: `tilted-sweeps export NAME`.
 
 The result is a YAML file that a person can read and that `sweeps/train.py` trains.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeps.cli import DONE, Parser, add_floor, add_storage, objective, run_command
+from sweeps.cli import DONE, Parser, add_floor, add_storage, objective
 from sweeps.reporting.export_file import export_of, write_export
 from sweeps.storage.folder import DEFAULT_STORAGE, folder_of
 from sweeps.storage.measures import is_objective, objectives_text
@@ -21,7 +20,7 @@ from tce_core.data.dataset import open_dataset
 from tce_core.errors import UserError
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/export.py") -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "tilted-sweeps export") -> int:
     parser = Parser(prog=prog, description="Export a sweep's recommended configuration, or its whole front.")
     parser.add_argument("name", help="the sweep")
     parser.add_argument(
@@ -91,7 +90,3 @@ def export_sweep(
 
 def _file_name(point: Point) -> str:
     return f"trial-{point.trial.number:05d}" + (f"-tau-{point.tau:g}" if point.tau else "") + ".yaml"
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -1,11 +1,10 @@
-"""Adjust the logits of a trained model, in seconds and without training: `python sweeps/adjust.py WEIGHTS`.
+"""Adjust the logits of a trained model, in seconds and without training: `tilted-sweeps adjust WEIGHTS`.
 
 It evaluates the val split once for several strengths tau of the adjustment (see `tce_core/adjust.py`), chooses one by
 the rule of a sweep, and writes weights with the adjustment folded into the last bias.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.cli import DONE, Parser, add_floor, fraction, number, objective, positive, run_command
+from sweeps.cli import DONE, Parser, add_floor, fraction, number, objective, positive
 from sweeps.storage.measures import Scored, objectives_text
 from sweeps.storage.objectives import Objectives
 from sweeps.strategy.cross_fit import CrossFit, choose_tau, cross_fit
@@ -74,7 +73,7 @@ class AdjustResult:
     """The file that was written; None if tau is 0."""
 
 
-def parser(prog: str = "python sweeps/adjust.py") -> Parser:
+def parser(prog: str = "tilted-sweeps adjust") -> Parser:
     p = Parser(prog=prog, description="Adjust a trained model's logits by the class shares, without training.")
     p.add_argument("weights", type=Path, help="weights of `train`, a checkpoint, an smp folder or a state dict")
     p.add_argument("--dataset", help="`streets` (built in, the default) or a folder of Arrow files")
@@ -106,7 +105,7 @@ def strength(text: str) -> float:
     return number(text, 2, "a strength between 0 and 2")
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/adjust.py") -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "tilted-sweeps adjust") -> int:
     given = vars(parser(prog).parse_args(arguments))
     if "atrous_rates" in given:
         given["atrous_rates"] = tuple(given["atrous_rates"])
@@ -243,7 +242,3 @@ def _lines(result: AdjustResult, objectives: Objectives, tau: float, data: Datas
         lines.append(f"Test split, plain: {both(result.test[0])}{adjusted}.")
     nothing = "tau is 0: the weights stay as they are, and nothing is written."
     return [*lines, nothing if result.weights is None else f"Weights: {result.weights}"]
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

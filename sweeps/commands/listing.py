@@ -1,13 +1,12 @@
 """Show the sweeps of a storage: `tilted-sweeps list`."""
 
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 
 from rich.markup import escape
 from rich.table import Table
 
-from sweeps.cli import DONE, Parser, add_storage, run_command
+from sweeps.cli import DONE, Parser, add_storage
 from sweeps.reporting.terminal import wide_console
 from sweeps.storage.folder import SweepFolder, folder_of
 from sweeps.storage.lock import lock_holder
@@ -19,7 +18,7 @@ from tce_core.errors import UserError
 COLUMNS = ("sweep", "state", "trials", "epochs", "best", "mIoU", "worst IoU", "last activity")
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/listing.py") -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "tilted-sweeps list") -> int:
     parser = Parser(prog=prog, description="Show the sweeps of a storage, oldest first.")
     add_storage(parser)
     runtime = Runtime(**vars(parser.parse_args(arguments)))
@@ -90,7 +89,3 @@ def _last(record: Record) -> str:
     moments = [m for t in record.study.get_trials(deepcopy=False) for m in (t.datetime_start, t.datetime_complete)]
     latest = max((moment for moment in moments if moment is not None), default=None)
     return "-" if latest is None else datetime.strftime(latest, "%Y-%m-%d %H:%M")
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))
