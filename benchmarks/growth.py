@@ -28,11 +28,11 @@ from sweeps.reporting.mlflow_view import SweepView
 from sweeps.storage.record import Record
 from sweeps.strategy.options import Runtime
 from sweeps.strategy.search import Search
-from tce_core.bootstrap import bootstrap_intervals
 from tce_core.config import TrialConfig
 from tce_core.confusion import confusion_matrix, image_counts
 from tce_core.data.dataset import Split
 from tce_core.distributed import global_sum
+from tce_core.evidence.intervals import image_intervals
 from tce_core.fairness import fairness_report
 from tce_core.sampling import build_sampler
 from tce_core.stochastic import StochasticTilt
@@ -149,7 +149,7 @@ def classes() -> tuple[list[int], Costs]:
 
 
 def class_work(k: int) -> Work:
-    """An image has 512x1024 pixels; the bootstrap is over 500 images."""
+    """An image has 512x1024 pixels; the intervals are over 500 images."""
     rng = np.random.default_rng(k)
     labels, guess = (torch.from_numpy(rng.integers(0, k, (512, 1024), dtype=np.uint8)).long() for _ in range(2))
     confusion = torch.from_numpy(rng.integers(0, 10**6, (k, k)))
@@ -159,7 +159,7 @@ def class_work(k: int) -> Work:
         "confusion of one image": lambda: confusion_matrix(guess, labels, k),
         "counts of one image": lambda: image_counts(confusion),
         "all fairness measures": lambda: fairness_report(ious),
-        "bootstrap intervals": lambda: bootstrap_intervals(counts),
+        "intervals": lambda: image_intervals(counts),
         "update of the tilt after a draw": lambda: (tilt.update(0, 1.0), tilt.weights),
     }
 

@@ -14,6 +14,7 @@ PROGRAM = "tilted-sweeps"
 COMMANDS = {
     "run": ("sweeps.run", "search for a training that neglects no class"),
     "train": ("sweeps.train", "train an exported configuration at full length"),
+    "compare": ("sweeps.commands.compare", "compare methods over several seeds, on the test split"),
     "adjust": ("sweeps.commands.adjust", "adjust a trained model's logits by the class shares, without training"),
     "export": ("sweeps.commands.export", "write the recommended configuration, or the whole front, to files"),
     "list": ("sweeps.commands.listing", "show the sweeps of a storage"),

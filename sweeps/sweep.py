@@ -9,7 +9,7 @@ print(result.recommended.label, result.recommended.scores.report.worst_iou)
 import contextlib
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -20,19 +20,18 @@ from sweeps.execution.listener import Background
 from sweeps.execution.preflight import dry_run, preflight
 from sweeps.execution.ray_cluster import Room, ray_for
 from sweeps.execution.worker_group import GroupSettings, WorkerGroups
-from sweeps.reporting.best import write_best
-from sweeps.reporting.summary import summary
-from sweeps.reporting.terminal import ProgressDisplay, farewell, headline, resume_command, wide_console
+from sweeps.reporting.ending import show_result, write_result
+from sweeps.reporting.terminal import ProgressDisplay, headline, resume_command, wide_console
+from sweeps.result import SweepResult
 from sweeps.storage.folder import SweepFolder, folder_of
 from sweeps.storage.lock import sweep_lock
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
-from sweeps.storage.trial import TrialRecord
+from sweeps.strategy.comparing import comparison_plan
 from sweeps.strategy.floors import check_classes
-from sweeps.strategy.options import ResumeOptions, Runtime, SweepOptions
+from sweeps.strategy.options import CompareOptions, ResumeOptions, Runtime, SweepOptions
 from sweeps.strategy.outcome import Outcome
 from sweeps.strategy.planning import check_name, extend, extended_plan, is_extended, latest, plan_of, resolve_name
-from sweeps.strategy.points import Point
 from sweeps.strategy.search import Search
 from sweeps.strategy.starting import check_start
 from tce_core.data.builtin import resolve_dataset
@@ -42,45 +41,17 @@ from tce_core.errors import UserError
 if TYPE_CHECKING:
     from sweeps.reporting.tracking import Tracking
 
-__all__ = ["ResumeOptions", "SweepOptions", "SweepResult", "dry_run_sweep", "resume_sweep", "run_sweep"]
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """What a sweep found."""
-
-    finished: bool
-    """False: the sweep was interrupted; `resume_sweep` continues it."""
-    outcome: Outcome
-    """Everything else that can be asked about the record, such as `outcome.history()`."""
-    class_names: tuple[str, ...]
-    folder: SweepFolder
-    """`folder.best` is the exported file of the recommended configuration."""
-    pages: dict[str, str]
-    """Addresses in MLflow's UI of the sweep's `run` and its `trials`; empty if MLflow could not be reached."""
-
-    @property
-    def name(self) -> str:
-        return self.outcome.record.plan.name
-
-    @property
-    def front(self) -> list[Point]:
-        """The Pareto front of mIoU and the fairness measure, by rising mIoU."""
-        return self.outcome.front()
-
-    @property
-    def recommended(self) -> Point | None:
-        """The best point by the leading measure that keeps the floors; None if there is none."""
-        choice = self.outcome.choose()
-        return None if choice is None else choice.point
-
-    @property
-    def baselines(self) -> list[TrialRecord]:
-        return self.outcome.record.trials("baseline")
-
-    def confirmations(self, trial: TrialRecord) -> list[TrialRecord]:
-        """The completed runs of a trial with fresh seeds."""
-        return self.outcome.repetitions(trial)
+__all__ = [
+    "CompareOptions",
+    "ResumeOptions",
+    "SweepOptions",
+    "SweepResult",
+    "compare_methods",
+    "dry_run_sweep",
+    "resume_sweep",
+    "run_sweep",
+]
+AnyOptions = SweepOptions | CompareOptions | ResumeOptions
 
 
 def run_sweep(options: SweepOptions) -> SweepResult:
@@ -104,7 +75,18 @@ def resume_sweep(options: ResumeOptions) -> SweepResult:
     return _run_locked(options)
 
 
-def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
+def compare_methods(options: CompareOptions) -> SweepResult:
+    """Train each method with every seed, evaluate the test split, and write the tables of `comparison.md`.
+
+    The same options again continue a comparison that was interrupted. The result recommends nothing.
+
+    Raises:
+        UserError, TemporaryError: as `run_sweep`; no method was trained to its end.
+    """
+    return _run_locked(options)
+
+
+def dry_run_sweep(options: AnyOptions) -> dict[str, str]:
     """Train one step, and describe what the sweep would do, in lines of text by heading. Nothing is recorded.
 
     Raises:
@@ -118,13 +100,13 @@ def dry_run_sweep(options: SweepOptions | ResumeOptions) -> dict[str, str]:
             return dry_run(plan, data, room.slots, room.cpus_per_worker)
 
 
-def _prepare(options: SweepOptions | ResumeOptions) -> tuple[Plan, Dataset, SweepFolder, bool]:
+def _prepare(options: AnyOptions) -> tuple[Plan, Dataset, SweepFolder, bool]:
     """The plan of the sweep, its data set, its folder, and whether it was begun before."""
     if options.name is not None:
-        check_name(options.name, "--name" if isinstance(options, SweepOptions) else "--resume")
-    if isinstance(options, SweepOptions):
+        check_name(options.name, "--resume" if isinstance(options, ResumeOptions) else "--name")
+    if not isinstance(options, ResumeOptions):
         data = resolve_dataset(options.dataset)
-        plan = plan_of(options, data)
+        plan = plan_of(options, data) if isinstance(options, SweepOptions) else comparison_plan(options, data)
         name, record = resolve_name(plan, options, data.name)
         plan = replace(plan, name=name) if record is None else record.plan
     else:
@@ -148,7 +130,7 @@ def _unchanged_data(plan: Plan) -> Dataset:
     return data
 
 
-def _run_locked(options: SweepOptions | ResumeOptions) -> SweepResult:
+def _run_locked(options: AnyOptions) -> SweepResult:
     plan, data, folder, begun = _prepare(options)
     resume = options if isinstance(options, ResumeOptions) else None
     with sweep_lock(plan.name, folder.path):
@@ -202,7 +184,7 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
         background = Background("Tracking", tracking)
         with contextlib.closing(background), display, stop_on_interrupt(search, console):
             tune_until_done(search, groups, (display, background, keeper))
-        write_best(search.outcome, data.class_names, folder)
+        write_result(search.outcome, data.class_names, folder)
     except BaseException:
         tracking().sweep_ended("KILLED")
         raise
@@ -240,15 +222,5 @@ def _group_settings(plan: Plan, room: Room, folder: SweepFolder) -> GroupSetting
 
 
 def _report(tracking: "Tracking", data: Dataset, folder: SweepFolder) -> SweepResult:
-    """Print what a sweep that has ended found, and return it.
-
-    Raises:
-        UserError: no trial was trained to its end, or none keeps the floors.
-    """
-    outcome, console = tracking.outcome, wide_console()
-    if outcome.candidates():
-        summary(outcome, data.class_names, console)
-    if (choice := outcome.choose()) is None:
-        raise UserError(f"sweep '{outcome.record.plan.name}': {outcome.why_none()}")
-    farewell(folder.best, tracking.uri, tracking.pages, console, not choice.trial.untrained)
-    return SweepResult(True, outcome, data.class_names, folder, tracking.pages)
+    show_result(tracking, data.class_names, folder)
+    return SweepResult(True, tracking.outcome, data.class_names, folder, tracking.pages)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tce_core.bootstrap import shared_intervals
+from tce_core.evidence.intervals import image_intervals
 from tce_core.fairness import FairnessReport, fairness_report
 from tce_core.fine_grained import fine_grained
 from tce_core.iou import iou_from_counts
@@ -31,7 +31,7 @@ class Scores:
     measures: Mapping[str, float] = field(default_factory=dict)
     """What `iou` does not show, by name (see `fine_grained`)."""
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """95% bootstrap intervals over the validation images, by measure (see `bootstrap_intervals`)."""
+    """95% intervals over the images, by measure (see `image_intervals`)."""
 
     @cached_property
     def report(self) -> FairnessReport:
@@ -177,10 +177,9 @@ def measured_curve(taus: Sequence[float], counts: npt.ArrayLike) -> tuple[Scores
         ValueError: there is no valid pixel, or the shape is another one.
     """
     pixels = np.asarray(counts)
-    intervals = shared_intervals(pixels)
     return tuple(
-        Scores(tau, tuple(iou_from_counts(of_tau.sum(axis=0)).tolist()), fine_grained(of_tau), ends)
-        for tau, of_tau, ends in zip(taus, pixels, intervals, strict=True)
+        Scores(tau, tuple(iou_from_counts(one.sum(axis=0)).tolist()), fine_grained(one), image_intervals(one))
+        for tau, one in zip(taus, pixels, strict=True)
     )
 
 

@@ -13,11 +13,6 @@ def checkpoint_path(folder: str | Path, trial: int) -> Path:
     return Path(folder) / f"trial-{trial:05d}.pt"
 
 
-def counts_path(folder: str | Path, trial: int) -> Path:
-    """The counts of a trial's last evaluation below the folder `GroupSettings.counts`."""
-    return Path(folder) / f"trial-{trial:05d}.parquet"
-
-
 def is_whole(path: Path) -> bool:
     """Whether a checkpoint exists and its checksums are right. Torch, whose import takes seconds, is not needed."""
     try:

@@ -97,9 +97,7 @@ class StudySearcher(Searcher):
         if trial is None:
             return FINISHED if self.search.finished or self.search.stop_requested else None
         self.numbers[trial_id] = trial.number
-        # Confirmation runs and a model as it is see the test split, because nothing is chosen by their figures there.
-        test = trial.role == "confirm" or trial.untrained
-        order = Order(0, trial.number, trial.config, trial.epoch + 1, trial.trunk, test)
+        order = Order(0, trial.number, trial.config, trial.epoch + 1, trial.trunk, self.search.sees_test(trial))
         group = self.groups.take(order)
         for listener in self.listeners:
             listener.on_trial_start(trial.number)

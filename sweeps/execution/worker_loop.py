@@ -12,9 +12,10 @@ import ray.train
 import ray.train.torch
 import torch
 
-from sweeps.execution.checkpoints import checkpoint_path, counts_path
+from sweeps.execution.checkpoints import checkpoint_path
 from sweeps.execution.mailbox import STOP, Answer, Check, Order
 from sweeps.execution.preflight import preflight
+from sweeps.storage.folder import counts_path
 from sweeps.storage.plan import Plan
 from tce_core.checkpoint import CannotSave
 from tce_core.config import parse_config

@@ -78,7 +78,7 @@ class Measured(_Section):
     std_iou: float | None = None
     bottom25_iou: float | None = None
     intervals_95: dict[str, tuple[float, float]] = {}
-    """Bootstrap intervals over the validation images, by measure."""
+    """Over the validation images, by measure (`tce_core.evidence.intervals`)."""
     measures: dict[str, float] = {}
     """Measures that the class IoUs do not show (`tce_core.fine_grained`)."""
     iou: dict[str, float | None]

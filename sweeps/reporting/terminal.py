@@ -105,9 +105,11 @@ def headline(search: Search, data: Dataset, slots: int) -> str:
     start = start_text(search.space, data.class_names)
     start = f"from {start}, " if start else ""
     trunk = f"a trunk of {search.trunks.epochs} epochs, " if search.trunks.epochs else ""
+    planned = f"{len(search.space.baselines)} baselines, then {plan.trials} configurations by {plan.sampler}, "
+    if plan.methods:
+        planned = f"{len(plan.methods)} methods with {plan.confirm + 1} seeds each, "
     return (
-        f"Sweep '{plan.name}': {start}{trunk}{len(search.space.baselines)} baselines, "
-        f"then {plan.trials} configurations by {plan.sampler}, "
+        f"{'Comparison' if plan.methods else 'Sweep'} '{plan.name}': {start}{trunk}{planned}"
         f"on {data.name} ({len(data.train)} images, {data.num_classes} classes), "
         f"{slots} trials at a time" + (f"; it continues after {spent} epochs" if spent else "")
     )

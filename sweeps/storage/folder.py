@@ -54,8 +54,18 @@ class SweepFolder:
         return self.path / "front"
 
     @property
+    def comparison(self) -> Path:
+        """The folder of a comparison's tables."""
+        return self.path / "comparison"
+
+    @property
     def has_checkpoints(self) -> bool:
         return any(self.checkpoints.glob("*.pt"))
+
+
+def counts_path(folder: str | Path, trial: int) -> Path:
+    """The counts of a trial's last evaluation below the folder `SweepFolder.counts`."""
+    return Path(folder) / f"trial-{trial:05d}.parquet"
 
 
 def folder_of(plan: "Plan", runs: Path = RUNS) -> SweepFolder:

@@ -6,6 +6,19 @@ from typing import Any
 
 from sweeps.storage.objectives import Floor, Objectives
 
+
+@dataclass(frozen=True)
+class Method:
+    """One method of a comparison: a baseline, with a strength of logit adjustment."""
+
+    name: str
+    """As it was given, such as `tce@t=0.1`."""
+    baseline: str
+    """Label of the baseline that is trained for it; several methods can share one."""
+    tau: float | None = 0.0
+    """The strength; 0: the plain model; None: the one that suits each model on the validation split."""
+
+
 EXTENDABLE = ("trials", "patience", "max_epochs", "max_hours", "floors")
 """The limits that may change after a sweep has begun."""
 
@@ -51,6 +64,8 @@ class Plan:
     """Floors that the recommended trial keeps, beside the allowance; see `floors.py`."""
     start_sha256: str = ""
     """SHA-256 of the weights that the trainings start from; "" if there are none."""
+    methods: tuple[Method, ...] = ()
+    """A comparison trains each of its methods with every seed, searches nothing and recommends nothing."""
     runs: str = ""
     """Absolute path of the folder that holds the sweep's own folder; "" if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -62,16 +77,23 @@ class Plan:
 
     @property
     def confirmation_runs(self) -> int:
-        """Number of confirmation runs: of the winner, and of the reference baseline if there is one that is trained."""
-        reference = next(iter((self.space.get("baselines") or {}).values()), {"train": "nothing"})
-        return self.confirm * (1 if reference.get("train") == "nothing" else 2)
+        """Number of confirmation runs: of the winner, and of the reference baseline if there is one that is trained.
+
+        In a comparison, of all methods.
+        """
+        baselines = list((self.space.get("baselines") or {}).values())
+        trained = [settings for settings in baselines if settings.get("train") != "nothing"]
+        if self.methods:
+            return self.confirm * len(trained)
+        return self.confirm * (2 if trained and trained[0] is baselines[0] else 1)
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Plan":
         """Rebuild a plan from JSON, which turned its tuples into lists."""
         sequences = {name: tuple(saved.get(name, ())) for name in ("rungs", "warm_start", "classes")}
         floors = tuple(Floor(**floor) for floor in saved.get("floors", ()))
-        return cls(**{**saved, **sequences, "floors": floors})
+        methods = tuple(Method(**method) for method in saved.get("methods", ()))
+        return cls(**{**saved, **sequences, "floors": floors, "methods": methods})
 
     def extended(self, **changes: Any) -> "Plan":
         """The plan with some of its limits changed; a value of None keeps the present one."""

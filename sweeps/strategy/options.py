@@ -137,6 +137,32 @@ class SweepOptions(Runtime):
         return self
 
 
+class CompareOptions(Runtime):
+    """A comparison of methods, or the same one again: it continues if it has not ended."""
+
+    dataset: str | Path = BUILT_IN
+    """As in `SweepOptions`, like all that has the same name."""
+    methods: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Such as `mcce`, `tce@t=0.1`, `mcce+adjusted` or an exported file. The first one is the reference."""
+    seeds: Positive = 5
+    """Trainings of each method, with `seed` and those that follow it."""
+    objective: Objective = "worst_iou"
+    """The measure by which the strength of an adjustment is chosen on the validation split."""
+    miou_allowance: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """How far an adjustment may lower mIoU there (worst-class IoU, if mIoU leads)."""
+    space: str | Path | None = None
+    """Its `trial` section is what all methods have in common, and its baselines can be named as methods."""
+    overrides: tuple[str, ...] = ()
+    epochs: Positive | None = None
+    trunk: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
+    seed: Seed = 0
+    workers_per_trial: Positive = 1
+    gpus_per_worker: Amount | None = None
+    cpus_per_worker: Positive | None = None
+    name: str | None = None
+    """None: DATASET-1, DATASET-2, …"""
+
+
 class ResumeOptions(Runtime):
     """An existing sweep that continues; some of its limits may be changed."""
 

@@ -97,10 +97,10 @@ class Outcome:
         baseline there are no floors relative to it. A baseline can win.
 
         Returns:
-            The choice; None if no point qualifies.
+            The choice; None if no point qualifies. A comparison recommends nothing.
         """
         growth, objectives = self._grown(), self.objectives
-        if not growth.points:
+        if not growth.points or self.record.plan.methods:
             return None
         order = sorted(range(len(growth.points)), key=lambda place: growth.points[place].trial.number)
         points = [growth.points[place] for place in order]  # a tie goes to the earlier trial, then to the lower tau

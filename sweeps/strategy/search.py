@@ -10,6 +10,7 @@ from sweeps.storage.record import Record
 from sweeps.storage.trial import Role, TrialRecord
 from sweeps.strategy.ahead import ProposalsAhead
 from sweeps.strategy.budget import Budget, Limit, baseline_budgets
+from sweeps.strategy.confirming import Confirmations
 from sweeps.strategy.halving import Halving, measurable
 from sweeps.strategy.observations import Observations
 from sweeps.strategy.outcome import Outcome
@@ -33,6 +34,7 @@ class Search:
         self.space: Space = parse_space(self.plan.space, self.plan.space_file)
         self.outcome = Outcome(record, self.plan.objectives)
         self.budget = Budget(record, self.outcome)
+        self.confirmations = Confirmations(record, self.outcome)
         self.trunks = Trunks(self.space, self.plan, record)
         self.observations = Observations(record, self.outcome)
         self.proposer = Proposer(
@@ -88,6 +90,10 @@ class Search:
     def request_stop(self) -> None:
         """Begin no trial and continue none: running trials stop after their epoch and stay unfinished."""
         self.stop_requested = True
+
+    def sees_test(self, trial: TrialRecord) -> bool:
+        """Whether a trial is evaluated on the test split, too: only where nothing is chosen by its figures there."""
+        return trial.role == "confirm" or trial.untrained or bool(self.plan.methods)
 
     @property
     def finished(self) -> bool:
@@ -176,19 +182,10 @@ class Search:
         return None
 
     def _confirmations_due(self) -> list[tuple[TrialRecord, int]]:
-        """The trials to train again, with their fresh seeds: first the reference baseline, then the winner.
-
-        The baseline does not wait for the winner, so it keeps slots busy while the last searched trials run. A model
-        that is only evaluated has no fresh seeds.
-        """
+        """The trials to train again, with their fresh seeds: see `Confirmations`."""
         if not self._search_complete() or self.budget.limit(0) is not None:
             return []
-        winner = None if self._running("baseline", "search") else self.outcome.choose()
-        done = {(trial.repeats, trial.config["seed"]) for trial in self.record.trials("confirm")}
-        chosen = [self.outcome.reference(), winner.trial if winner is not None else None]
-        seeds = range(self.plan.seed + 1, self.plan.seed + 1 + self.plan.confirm)
-        due = dict.fromkeys((t.number, seed) for t in chosen if t and not t.untrained for seed in seeds)
-        return [(self.record[number], seed) for number, seed in due if (number, seed) not in done]
+        return self.confirmations.due(choosable=not self._running("baseline", "search"))
 
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
         return self.space.config(params, seed=self.plan.seed).model_dump(mode="json")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tce_core.adjust import TAUS
-from tce_core.bootstrap import bootstrap_intervals
+from tce_core.evidence.intervals import image_intervals
 from tce_core.fairness import fairness_report
 from tce_core.fine_grained import fine_grained
 from tce_core.results import EpochResult, Scores, measured_curve
@@ -66,7 +66,7 @@ def test_a_curve_is_measured_from_counts():
     for scores, one in zip(curve, counts, strict=True):
         tp, fp, fn = one.sum(0)
         assert scores.iou == pytest.approx(tp / (tp + fp + fn))
-        assert (scores.measures, scores.intervals) == (fine_grained(one), bootstrap_intervals(one))
+        assert (scores.measures, scores.intervals) == (fine_grained(one), image_intervals(one))
 
 
 def test_the_results_of_a_run_are_strict_json(fast_config, streets):

@@ -1,0 +1,117 @@
+"""The files of a comparison, and its text on the terminal."""
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sweeps.reporting.compared import Compared
+from sweeps.reporting.paper_tables import comparison_tables
+from sweeps.reporting.table_formats import latex, markdown, print_table
+from sweeps.storage.measures import FINE_MEASURES, MEASURES
+from tce_core.errors import file_error
+from tce_core.files import replacing
+
+FILES = ("comparison.md", "comparison.tex", "scores.csv", "scores.parquet")
+SHOWN_METHODS = 6
+"""Most methods whose class tables are printed; all are in the files."""
+
+
+def write_comparison(compared: Compared, folder: Path) -> None:
+    """Write the tables as Markdown and LaTeX, and every model's figures as CSV and Parquet.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    tables = comparison_tables(compared)
+    rows = score_rows(compared)
+    writers: dict[str, Callable[[Path], object]] = {
+        "comparison.md": lambda path: path.write_text(_page(compared, [markdown(one) for one in tables]), "utf-8"),
+        "comparison.tex": lambda path: path.write_text("\n".join(latex(one) for one in tables), "utf-8"),
+        "scores.csv": lambda path: _write_csv(path, rows),
+        "scores.parquet": lambda path: _write_parquet(path, rows),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            with replacing(folder / name) as partial:
+                writers[name](partial)
+    except OSError as error:
+        raise file_error(folder, "the comparison cannot be written", error) from None
+
+
+def print_comparison(compared: Compared, folder: Path, console: Console) -> None:
+    """Print the tables that fit, what was evaluated, and where the files are."""
+    tables = comparison_tables(compared)
+    few = len(compared.results) <= SHOWN_METHODS
+    for table in tables if few else (tables[0], tables[-1]):
+        print_table(table, console)
+        console.print()
+    console.print(about(compared), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nTables  {os.path.relpath(folder / FILES[0])}", highlight=False, markup=False, soft_wrap=True)
+
+
+def about(compared: Compared) -> str:
+    """Say in sentences what the figures are."""
+    plan = compared.plan
+    sentences = [
+        f"Figures in percent: the mean over {compared.seeds} seeds with its 95% interval over images and seeds.",
+        f"Each training has {compared.epochs} epochs.",
+    ]
+    if compared.split == "test":
+        sentences.append("They are of the test split, which chose nothing.")
+    else:
+        sentences.append("The data set has no test split: they are of the val split.")
+        if any(method.tau != 0 for method in plan.methods):
+            sentences.append("That split also chose settings or adjustments, so these methods look a little too good.")
+    if any(method.tau is None for method in plan.methods):
+        sentences.append("Adjusted methods: the strength of each model was chosen on the val split.")
+    for results in compared.results:
+        if results.failed:
+            of = f"{len(results.failed)} of {compared.seeds} trainings failed ({results.failed[0]})"
+            sentences.append(f"{results.name}: {of}; the others stand for it.")
+        if any(model.counts is None for model in results.models):
+            sentences.append(f"{results.name}: counts of its images are gone, so it has no intervals.")
+    return " ".join(sentences)
+
+
+def score_rows(compared: Compared) -> list[dict[str, Any]]:
+    """One row for each model: method, seed, tau, every measure and every class."""
+    rows = []
+    for results in compared.results:
+        for model in results.models:
+            named = {name: measure.value(model.scores) for name, measure in (MEASURES | FINE_MEASURES).items()}
+            classes = dict(zip((f"iou:{name}" for name in compared.plan.classes), model.scores.iou, strict=True))
+            head = {"method": results.name, "seed": model.seed, "split": compared.split, "tau": model.scores.tau}
+            rows.append(head | named | classes)
+    return rows
+
+
+def _page(compared: Compared, tables: list[str]) -> str:
+    plan = compared.plan
+    methods = ",".join(method.name for method in plan.methods)
+    facts = [
+        f"# {plan.name}",
+        about(compared),
+        f"Data: `{Path(plan.dataset).name}`, fingerprint {plan.fingerprint}. Methods: `{methods}`. "
+        f"Seeds {plan.seed} to {plan.seed + plan.confirm}.",
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in plan.versions.items())
+    return "\n\n".join([*facts, *tables, f"Made with {versions}."]) + "\n"
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows), path)

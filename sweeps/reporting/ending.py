@@ -1,0 +1,45 @@
+"""What a sweep leaves in its folder and on the terminal when it has ended: its recommendation, or a comparison."""
+
+from typing import TYPE_CHECKING
+
+from sweeps.reporting.best import write_best
+from sweeps.reporting.compared import Compared
+from sweeps.reporting.comparison import print_comparison, write_comparison
+from sweeps.reporting.summary import summary
+from sweeps.reporting.terminal import farewell, wide_console
+from sweeps.storage.folder import SweepFolder
+from sweeps.strategy.outcome import Outcome
+from tce_core.errors import UserError
+
+if TYPE_CHECKING:
+    from sweeps.reporting.tracking import Tracking
+
+
+def write_result(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFolder) -> None:
+    """Write the recommended configuration and the plots of the front; of a comparison, its tables.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    if outcome.record.plan.methods:
+        if compared := Compared.of(outcome.record, folder):
+            write_comparison(compared, folder.comparison)
+    else:
+        write_best(outcome, class_names, folder)
+
+
+def show_result(tracking: "Tracking", class_names: tuple[str, ...], folder: SweepFolder) -> None:
+    """Print what a sweep that has ended found, and where it is.
+
+    Raises:
+        UserError: no trial was trained to its end, or none keeps the floors.
+    """
+    outcome, console = tracking.outcome, wide_console()
+    if outcome.record.plan.methods:
+        print_comparison(Compared.of(outcome.record, folder), folder.comparison, console)
+        return
+    if outcome.candidates():
+        summary(outcome, class_names, console)
+    if (choice := outcome.choose()) is None:
+        raise UserError(f"sweep '{outcome.record.plan.name}': {outcome.why_none()}")
+    farewell(folder.best, tracking.uri, tracking.pages, console, not choice.trial.untrained)

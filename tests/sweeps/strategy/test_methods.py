@@ -1,0 +1,103 @@
+"""Methods of a comparison: how they are written, and what is refused."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from search_spaces.space import parse_space
+from sweeps.storage.plan import Method, Plan
+from sweeps.strategy.comparing import comparison_plan
+from sweeps.strategy.methods import with_methods
+from sweeps.strategy.options import CompareOptions
+from tce_core.config import TrialConfig
+from tce_core.data.streets.dataset import make_streets
+from tce_core.errors import UserError
+
+SPACE = parse_space(
+    {
+        "trial": {"epochs": 4, "lr": 0.05},
+        "space": {},
+        "baselines": {"weighted_ce": {"loss": "weighted_ce", "weight_power": 0.5}},
+    },
+    "own.yaml",
+)
+CLASSES = ("road", "wall")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return make_streets(tmp_path_factory.mktemp("data") / "tiny", 0, 8, 4, 4, (48, 64))
+
+
+def exported(path, trial, classes=CLASSES, **more):
+    content = {"dataset": {"classes": list(classes)}, "trial": TrialConfig(**trial).model_dump(mode="json"), **more}
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_each_method_becomes_a_baseline(tmp_path):
+    best = exported(tmp_path / "best.yaml", {"loss": "dice", "lr": 0.2, "epochs": 9, "seed": 3}, logit_adjustment=0.5)
+    texts = ("mcce", "mcce+adjusted", "tce@t=0.1", "class-uniform", "weighted_ce@lr=0.3", "focal", best)
+    space, methods = with_methods(SPACE, texts, CLASSES)
+    assert [method.name for method in methods] == list(texts)
+    assert methods[:2] == (Method("mcce", "mcce", 0.0), Method("mcce+adjusted", "mcce", None))
+    assert methods[-1].tau == 0.5
+    configs = {name: space.config(settings) for name, settings in space.baselines.items()}
+    assert list(configs) == ["mcce", "tce@t=0.1", "class-uniform", "weighted_ce@lr=0.3", "focal", best]
+    assert (configs["tce@t=0.1"].loss, configs["tce@t=0.1"].t) == ("stochastic_tilt", 0.1)
+    assert (configs["class-uniform"].loss, configs["class-uniform"].t) == ("stochastic_tilt", 0)
+    assert (configs["weighted_ce@lr=0.3"].weight_power, configs["weighted_ce@lr=0.3"].lr) == (0.5, 0.3)
+    assert (configs[best].loss, configs[best].lr) == ("dice", 0.2)
+    assert {(config.epochs, config.seed) for config in configs.values()} == {(4, 0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("crossentropy", "'crossentropy' is no method; give an exported file or one of weighted_ce, tce"),
+        ("mcce@t=1", "t changes nothing in mcce; it is a setting of image_tilt"),
+        ("tce@t", "'t' is no setting; write tce@KEY=VALUE"),
+        ("tce@t=high", "t = 'high': Input should be a valid number"),
+        ("tce@t=[1", r"'\[1' is not a value"),
+        ("tce@tilt=1", "unknown key 'tilt'"),
+        ("mcce@epochs=3", "all methods use the same epochs; use --epochs"),
+        ("mcce@seed=3", "all methods use the same seed; use --seed"),
+        ("mcce", "it is given twice"),
+        ("gone.yaml", "gone.yaml: No such file"),
+    ],
+)
+def test_a_method_that_cannot_be_used_is_named(text, message):
+    with pytest.raises(UserError, match=rf"^--methods .*{message}"):
+        with_methods(SPACE, ("mcce", text), CLASSES)
+
+
+def test_files_of_another_kind_are_refused(tmp_path):
+    other = exported(tmp_path / "other.yaml", {}, classes=("sky", "road", "car"))
+    with pytest.raises(
+        UserError, match=r"other.yaml: found for a data set of 3 classes \(sky, road, car, …\), not for these 2"
+    ):
+        with_methods(SPACE, (other,), CLASSES)
+    trunk = exported(tmp_path / "trunk.yaml", {"trunk": 0.5, "epochs": 4})
+    with pytest.raises(UserError, match=r"its trunk is 0.5, not 0; give --trunk 0.5"):
+        with_methods(SPACE, (trunk,), CLASSES)
+    odd = exported(tmp_path / "odd.yaml", {}, logit_adjustment=0.33)
+    with pytest.raises(UserError, match=r"logit_adjustment = 0.33: give one of 0, 0.25"):
+        with_methods(SPACE, (odd,), CLASSES)
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    with pytest.raises(UserError, match="not a configuration that a sweep exported"):
+        with_methods(SPACE, (str(tmp_path / "list.yaml"),), CLASSES)
+
+
+def test_the_plan_of_a_comparison_survives_json(data):
+    options = CompareOptions(dataset=data.path, methods=("mcce", "tce@t=1", "mcce+adjusted"), seeds=3, space="streets")
+    plan = comparison_plan(options, data)
+    assert (plan.trials, plan.confirm, plan.confirmation_runs, plan.rungs) == (0, 2, 4, ())
+    assert Plan.from_json(json.loads(json.dumps(asdict(plan)))) == plan
+
+
+def test_one_seed_and_no_method(data):
+    assert comparison_plan(CompareOptions(dataset=data.path, methods=("mcce",), seeds=1), data).confirm == 0
+    with pytest.raises(UserError, match="methods"):
+        CompareOptions(dataset=data.path, methods=())
