@@ -18,6 +18,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "step": (),
     "losses": (),
     "evaluation": (),
+    "diagnosis": (),
     "first_step": (),
     "slots": (),
     "growth": (),

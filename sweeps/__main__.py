@@ -16,6 +16,7 @@ COMMANDS = {
     "train": ("sweeps.train", "train an exported configuration at full length"),
     "compare": ("sweeps.commands.compare", "compare methods over several seeds, on the test split"),
     "adjust": ("sweeps.commands.adjust", "adjust a trained model's logits by the class shares, without training"),
+    "diagnose": ("sweeps.commands.diagnose", "say why a class is hopeless, before anything is trained"),
     "export": ("sweeps.commands.export", "write the recommended configuration, or the whole front, to files"),
     "list": ("sweeps.commands.listing", "show the sweeps of a storage"),
     "track": ("sweeps.commands.tracking", "write a sweep into MLflow later"),

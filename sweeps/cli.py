@@ -50,6 +50,13 @@ def add_floor(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_architecture(parser: Parser) -> None:
+    state = parser.add_argument_group("the model of a state dict, which does not say it")
+    state.add_argument("--encoder", help="of smp, or of timm with tu- before its name")
+    state.add_argument("--output-stride", type=int, choices=(8, 16), help="default: 16")
+    state.add_argument("--atrous-rates", type=positive, nargs=3, metavar="R", help="default: 12 24 36, as in smp")
+
+
 def objective(text: str) -> str:
     """Parse the name of a measure that can lead. Classes are looked up later, when the data set is known."""
     if not is_objective(text):

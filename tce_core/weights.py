@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tce_core.config import TrialConfig, parse_config
+from tce_core.data.dataset import Dataset
 from tce_core.errors import UserError
 from tce_core.model import build_model, check_encoder
 
@@ -34,6 +35,21 @@ class Architecture:
     encoder: str
     output_stride: int = 16
     atrous_rates: tuple[int, int, int] = (12, 24, 36)
+
+
+def architecture_of(
+    encoder: str | None, output_stride: int | None, atrous_rates: tuple[int, int, int] | None
+) -> Architecture | None:
+    """Return the architecture that flags state, None without them.
+
+    Raises:
+        UserError: one of the others is given without the encoder.
+    """
+    stated = {"output_stride": output_stride, "atrous_rates": atrous_rates}
+    given: dict[str, Any] = {key: value for key, value in stated.items() if value is not None}
+    if given and encoder is None:
+        raise UserError(f"--{next(iter(given)).replace('_', '-')} is for a state dict; give --encoder with it")
+    return None if encoder is None else Architecture(encoder, **given)
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,26 @@ def read_weights(path: Path, num_classes: int, architecture: Architecture | None
     model = _build(path, metadata, num_classes)
     load_into(model, state, path)
     return Weights(model.eval(), metadata)
+
+
+def read_weights_of(data: Dataset, path: Path, architecture: Architecture | None = None) -> Weights:
+    """Read a model of the classes of a data set.
+
+    Args:
+        data: with the K classes.
+        path: see `read_weights`.
+        architecture: see `read_weights`.
+
+    Raises:
+        UserError: see `read_weights`; or the file names other classes, or the same in another order.
+    """
+    weights = read_weights(path, data.num_classes, architecture)
+    names = class_names_of(weights.metadata)
+    if names is not None and names != data.class_names:
+        raise UserError(
+            f"{path}: weights for the classes {', '.join(names)}, but {data.path} has {', '.join(data.class_names)}"
+        )
+    return weights
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

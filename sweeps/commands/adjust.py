@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from sweeps.cli import DONE, Parser, add_floor, fraction, number, objective, positive
+from sweeps.cli import DONE, Parser, add_architecture, add_floor, fraction, number, objective
 from sweeps.storage.measures import Scored, objectives_text
 from sweeps.storage.objectives import Objectives
 from sweeps.strategy.cross_fit import CrossFit, choose_tau, cross_fit
@@ -93,10 +93,7 @@ def parser(prog: str = "tilted-sweeps adjust") -> Parser:
     p.add_argument("--tau", type=strength, help="strength to write, 0 to 2 (default: the recommended one)")
     p.add_argument("--out", type=Path, help="weights to write (default: WEIGHTS' name, .adjusted.safetensors)")
     p.add_argument("--again", action="store_true", help="adjust weights that are already adjusted")
-    state = p.add_argument_group("the model of a state dict, which does not say it")
-    state.add_argument("--encoder", help="of smp, or of timm with tu- before its name")
-    state.add_argument("--output-stride", type=int, choices=(8, 16), help="default: 16")
-    state.add_argument("--atrous-rates", type=positive, nargs=3, metavar="R", help="default: 12 24 36, as in smp")
+    add_architecture(p)
     return p
 
 
@@ -157,19 +154,10 @@ def adjust_weights(options: AdjustOptions) -> AdjustResult:
 
 def _read(options: AdjustOptions, data: Dataset) -> "Weights":
     """Read the weights, and check that they are of these classes and not adjusted yet."""
-    from tce_core.weights import Architecture, class_names_of, read_weights
+    from tce_core.weights import architecture_of, read_weights_of
 
-    given = {key: value for key in ("output_stride", "atrous_rates") if (value := getattr(options, key)) is not None}
-    if given and options.encoder is None:
-        raise UserError(f"--{next(iter(given)).replace('_', '-')} is for a state dict; give --encoder with it")
-    architecture = None if options.encoder is None else Architecture(options.encoder, **given)
-    weights = read_weights(options.weights, data.num_classes, architecture)
-    names = class_names_of(weights.metadata)
-    if names is not None and names != data.class_names:
-        raise UserError(
-            f"{options.weights}: weights for the classes {', '.join(names)}, "
-            f"but {data.path} has {', '.join(data.class_names)}"
-        )
+    architecture = architecture_of(options.encoder, options.output_stride, options.atrous_rates)
+    weights = read_weights_of(data, options.weights, architecture)
     if (tau := weights.metadata.get("tau", "0")) != "0" and not options.again:
         raise UserError(f"{options.weights}: already adjusted with tau {tau}; give --again to adjust it further")
     return weights

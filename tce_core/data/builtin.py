@@ -22,15 +22,27 @@ def resolve_dataset(name: str | Path) -> Dataset:
     """Open a data set by its name, and check that every class has a training pixel.
 
     Args:
+        name: see `find_dataset`.
+
+    Raises:
+        UserError: see `find_dataset`; or a class has no training pixel.
+    """
+    data = find_dataset(name)
+    data.require_trainable()
+    return data
+
+
+def find_dataset(name: str | Path) -> Dataset:
+    """Open a data set by its name.
+
+    Args:
         name: the path of a folder of Arrow files, or `streets`. If the working directory has no folder `streets`, this
             means the built-in data set in `data/streets`, which is made on first use.
 
     Raises:
-        UserError: there is no such folder, it is not a data set, or a class has no training pixel.
+        UserError: there is no such folder, or it is not a data set.
     """
     path = built_in_path() if is_built_in(name) else Path(name)
     if path == built_in_path() and not path.exists():
         make_streets(path)
-    data = open_dataset(path)
-    data.require_trainable()
-    return data
+    return open_dataset(path)

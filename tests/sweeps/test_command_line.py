@@ -33,6 +33,7 @@ from tce_core.errors import TemporaryError, UserError
 from tests.sweeps.searching import TINY
 
 ROOT = Path(run.__file__).parents[1]
+COMMANDS = ["run", "train", "adjust", "diagnose", "export", "list", "track", "convert"]
 
 
 @pytest.fixture(scope="module")
@@ -472,7 +473,7 @@ def test_the_entry_point_lists_its_commands_and_passes_their_arguments_on(folder
     for arguments in (["--help"], ["-h"], []):
         assert entry.main(arguments) == 0
         shown = re.findall(r"^  ([a-z]+) ", capsys.readouterr().out, flags=re.MULTILINE)
-        assert shown == list(entry.COMMANDS) == ["run", "train", "adjust", "export", "list", "track", "convert"]
+        assert shown == list(entry.COMMANDS) == COMMANDS
     assert entry.main(["sing"]) == 2
     assert "unknown command 'sing'; the commands are run, train" in one_line(capsys.readouterr().err)
     assert entry.main(["export", "gone"]) == 2
@@ -483,7 +484,7 @@ def test_the_entry_point_lists_its_commands_and_passes_their_arguments_on(folder
     assert "exists already" in one_line(capsys.readouterr().err)
 
 
-@pytest.mark.parametrize("command", ["run", "train", "adjust", "export", "list", "track", "convert"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_subcommand_shows_its_full_name(command, capsys):
     with pytest.raises(SystemExit) as exit:
         entry.main([command, "--help"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tce_core.data import builtin
-from tce_core.data.builtin import resolve_dataset
+from tce_core.data.builtin import find_dataset, resolve_dataset
 from tce_core.data.schema import ClassInfo
 from tce_core.data.streets.dataset import make_streets
 from tce_core.data.writer import SplitWriter
@@ -54,3 +54,4 @@ def test_a_class_without_training_pixels_is_refused():
     Path("mine/test.arrow").unlink()
     with pytest.raises(UserError, match="no pixel of class bus in the train split"):
         resolve_dataset("mine")
+    assert find_dataset("mine").num_classes == 11
