@@ -107,7 +107,8 @@ def _prepare(options: AnyOptions) -> tuple[Plan, Dataset, SweepFolder, bool]:
     if not isinstance(options, ResumeOptions):
         data = resolve_dataset(options.dataset)
         plan = plan_of(options, data) if isinstance(options, SweepOptions) else comparison_plan(options, data)
-        name, record = resolve_name(plan, options, data.name)
+        stem = f"{data.name}-compared" if plan.methods else data.name
+        name, record = resolve_name(plan, options, stem)
         plan = replace(plan, name=name) if record is None else record.plan
     else:
         record = Record.load(options.storage, options.name or latest(options.storage))

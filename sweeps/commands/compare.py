@@ -75,7 +75,7 @@ def parser(prog: str = "tilted-sweeps compare") -> Parser:
     where.add_argument("--concurrent", type=positive, metavar="N", help="trainings at a time (default: all that fit)")
     add_address(where)
     kept = p.add_argument_group("how it is kept")
-    kept.add_argument("--name", help="name of the comparison (default: DATASET-1, DATASET-2, …)")
+    kept.add_argument("--name", help="name of the comparison (default: DATASET-compared-1, …)")
     add_storage(kept)
     add_tracking_uri(kept)
     return p

@@ -160,7 +160,7 @@ class CompareOptions(Runtime):
     gpus_per_worker: Amount | None = None
     cpus_per_worker: Positive | None = None
     name: str | None = None
-    """None: DATASET-1, DATASET-2, …"""
+    """None: DATASET-compared-1, DATASET-compared-2, …"""
 
 
 class ResumeOptions(Runtime):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tce_core.bootstrap import class_intervals
+from tce_core.evidence.intervals import estimate_classes
+from tce_core.evidence.jackknife import Jackknife
 from tce_core.iou import Floats, iou_from_counts
 
 
@@ -18,7 +19,7 @@ class ClassScores:
     iou: Floats
     """(K,) intersection over union over all images."""
     interval: Floats
-    """(2, K) 95% bootstrap interval of the IoU over the images; NaN with a single image."""
+    """(2, K) 95% interval of the IoU over the images; NaN with a single image."""
     recall: Floats
     """(K,) share of its pixels that are found."""
     precision: Floats
@@ -57,7 +58,9 @@ def class_scores(confusion: npt.ArrayLike, counts: npt.ArrayLike) -> ClassScores
     taken = np.divide(matrix, predicted, out=np.full_like(matrix, np.nan), where=predicted > 0)
     multiple = np.divide(predicted, truth, out=np.full_like(truth, np.nan), where=truth > 0)
     iou = np.where(truth > 0, iou_from_counts(by_image.sum(axis=0)), np.nan)
-    interval = class_intervals(by_image) if len(by_image) > 1 else np.full((2, len(truth)), np.nan)
+    interval = np.full((2, len(truth)), np.nan)
+    if len(by_image) > 1:
+        interval = np.array([(one.low, one.high) for one in estimate_classes([Jackknife.of(by_image)])]).T
     return ClassScores(
         images=np.count_nonzero(by_image[:, 0] + by_image[:, 2], axis=0),
         iou=iou,
