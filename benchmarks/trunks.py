@@ -7,7 +7,7 @@ Each row is a real sweep with plain cross-entropy as the only baseline and witho
 spend the same epochs, those of the trunk included. A row is appended to --out when its sweep has ended; a repeated
 command runs only what is missing. The table shows the mean over the seeds, and in brackets the lowest and the highest.
 
-Hypervolume is that of mIoU and worst-class IoU, measured from (0, 0), over all points of all curves, adjusted or not.
+Hypervolume is that of mIoU and the measure of fairness, from (0, 0), over all points of all curves, adjusted or not.
 """
 
 import argparse
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="streets", help="streets, or a folder of Arrow files")
     parser.add_argument("--space", default="streets", help="search space (default: %(default)s)")
     parser.add_argument("--set", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE", help="as in a sweep")
+    parser.add_argument("--objective", default="worst_iou", help="the measure of fairness (default: %(default)s)")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.5, 0.75, 0.9], help="of the trunks")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=12, help="epochs of a trial (default: %(default)s)")
@@ -57,6 +58,7 @@ def sweep(share: float, seed: int, options: argparse.Namespace) -> Row:
         (folder / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
         run = SweepOptions(
             dataset=options.dataset,
+            objective=options.objective,
             space=folder / "space.yaml",
             epochs=options.epochs,
             trunk=share,

@@ -27,8 +27,8 @@ class SearchDefaults(BaseModel):
     """Epochs after which only the better trials continue; null: at 1/6 and 1/2 of the epochs; []: all continue."""
     keep: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the trials that continues at a rung."""
-    confirm: Annotated[int, Field(ge=0)] = 2
-    """Number of new seeds with which the recommended configuration and the first baseline are trained at the end."""
+    confirm: Annotated[int, Field(ge=0)] = 4
+    """Most new seeds with which a leading configuration and the first baseline are trained at the end."""
 
 
 class Space(BaseModel):

@@ -87,7 +87,9 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
         metavar="SHARE",
         help="first share of the epochs, plain and trained once for all trials (default: the space's)",
     )
-    what.add_argument("--confirm", type=natural, metavar="N", help="fresh seeds for the winner and for the baseline")
+    what.add_argument(
+        "--confirm", type=natural, metavar="N", help="fresh seeds, at most, to show that the winner beats the baseline"
+    )
     what.add_argument("--seed", type=natural, help="random seed of the search and of the trials (default: 0)")
     less = p.add_argument_group("how much is spent")
     halving = less.add_mutually_exclusive_group()

@@ -143,6 +143,8 @@ def _run_locked(options: AnyOptions) -> SweepResult:
             )
         extends = record is not None and resume is not None and is_extended(record, resume)
         if record is not None and record.finished and not extends:
+            if not (folder.best.exists() or folder.comparison.exists()):  # killed just before it was written
+                write_result(Outcome(record, record.plan.objectives), data.class_names, folder)
             return _report(_tracking(record, data, folder, options), data, folder)
         with ray_for(plan, options.address, options.concurrent) as room:
             most = max(1, len(plan.space.get("baselines", ())) + plan.trials)  # more could never run side by side
@@ -185,6 +187,8 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
         background = Background("Tracking", tracking)
         with contextlib.closing(background), display, stop_on_interrupt(search, console):
             tune_until_done(search, groups, (display, background, keeper))
+        if search.finished:
+            record.finish()  # what is recommended depends on whether the race can go on
         write_result(search.outcome, data.class_names, folder)
     except BaseException:
         tracking().sweep_ended("KILLED")
@@ -194,7 +198,6 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
         again = resume_command(search.plan.name, runtime.storage, runtime.tracking_uri)
         console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
         return SweepResult(False, search.outcome, data.class_names, folder, tracking().pages)
-    record.finish()
     keeper.sweep_ended()
     shutil.rmtree(folder.ray, ignore_errors=True)
     return _report(tracking(), data, folder)

@@ -105,6 +105,9 @@ class Export(_Section):
     """The plain reference baseline."""
     baseline_adjusted: Measured | None = None
     """The reference baseline with the adjustment that suits it best, if one does."""
+    probability: float | None = None
+    """That trainings of this configuration beat the reference baseline in the leading measure, from fresh seeds; None
+    if it was not raced."""
     confirmed: tuple[Measured, ...] = ()
     """The same configuration with fresh seeds that had no part in its choice."""
     baseline_confirmed: tuple[Measured, ...] = ()
@@ -124,7 +127,7 @@ class Export(_Section):
 def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> Export:
     """The export of one point; `choice` names its baseline, too."""
     plan, trial, tau = outcome.record.plan, choice.trial, choice.point.tau
-    baseline, adjusted = choice.baseline, choice.adjusted_baseline
+    baseline, adjusted, raced = choice.baseline, choice.adjusted_baseline, choice.raced
 
     def fresh(point: Point | None) -> tuple[Measured, ...]:
         if point is None:
@@ -148,6 +151,7 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
         measured_plain=measured(trial, class_names) if tau else None,
         baseline=None if baseline is None else measured(baseline, class_names),
         baseline_adjusted=None if adjusted is None else measured(adjusted.trial, class_names, adjusted.tau),
+        probability=raced.probability if raced is not None and raced.point == choice.point else None,
         confirmed=fresh(choice.point),
         baseline_confirmed=fresh(None if baseline is None else Point(baseline, 0.0)),
         baseline_adjusted_confirmed=fresh(adjusted),

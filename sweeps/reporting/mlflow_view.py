@@ -11,7 +11,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from sweeps.reporting.front import measures
-from sweeps.reporting.summary import spent
+from sweeps.reporting.summary import proof, spent
 from sweeps.storage.measures import MEASURES, ClassIoU
 from sweeps.storage.plan import EXTENDABLE
 from sweeps.storage.trial import TrialRecord
@@ -199,7 +199,10 @@ class SweepView:
             best |= {"best_trial": float(self.choice.trial.number), "best_tau": self.choice.point.tau}
             # A sweep that is extended by other floors can recommend another trial without a new one.
             changed = self.plan.floors != self.record.begun_plan.floors
-            steps.append(Step(len(trials) + changed, time, best))
+            # So can its race, which ends after the last candidate.
+            if (raced := self.choice.raced) is not None:
+                best["best_probability"] = raced.probability
+            steps.append(Step(len(trials) + changed + (raced is not None), time, best))
         return steps
 
     def _note(self) -> str:
@@ -212,6 +215,8 @@ class SweepView:
         ]
         if self.lead.name not in MEASURES:
             lines.append(f"- {self.lead.title} {_figure(scores, self.lead.name, self.lead.value(scores))}")
+        if self.choice.raced is not None:
+            lines += ["", proof(self.choice)]
         lines += ["", spent(self.record)]
         if baseline is None or point == Point(baseline, 0.0):
             return "\n".join(lines)

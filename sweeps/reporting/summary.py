@@ -12,6 +12,7 @@ from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.floors import SHOWN, beside_bound
 from sweeps.strategy.outcome import Choice, Outcome
 from sweeps.strategy.points import Point
+from sweeps.strategy.racing import SURE
 
 SHOWN_ALWAYS = ("miou", "worst_iou", "std_iou")
 """The measures that every table shows."""
@@ -27,7 +28,7 @@ def summary(outcome: Outcome, class_names: Sequence[str], console: Console) -> N
         _add(table, point.trial, point.tau, class_names, mark, more)
     console.print(table)
     if choice is not None:
-        shown = [(choice.point, "recommended"), *_baselines(choice)]
+        shown = [(choice.point, "recommended"), *_not_proven(choice), *_baselines(choice)]
         more = None if fairness.name == "worst_iou" else fairness
         table = _table("Recommended configuration and baseline", more, fresh=True)
         for point, role in shown:
@@ -43,6 +44,12 @@ def _baselines(choice: Choice) -> list[tuple[Point, str]]:
     plain = [] if choice.baseline is None else [(Point(choice.baseline, 0.0), "baseline")]
     adjusted = [] if choice.adjusted_baseline is None else [(choice.adjusted_baseline, "baseline, adjusted")]
     return [(point, role) for point, role in [*plain, *adjusted] if point != choice.point]
+
+
+def _not_proven(choice: Choice) -> list[tuple[Point, str]]:
+    """The contender that came nearest to a proof, if the reference is recommended for lack of one."""
+    raced = choice.raced
+    return [] if raced is None or raced.point == choice.point else [(raced.point, "not proven")]
 
 
 def spending(record: Record) -> str:
@@ -78,11 +85,26 @@ def verdict(choice: Choice, outcome: Outcome) -> str:
     adjusted = " with adjusted logits" if choice.point.tau else ""
     unbeaten = f"No searched configuration beats the baseline{adjusted} {limits}, so it is recommended."
     others = [point for point, _ in _baselines(choice) if choice.point.tau or not choice.is_baseline]
-    sentences = [unbeaten] if choice.is_baseline else []
+    sentences = [proof(choice)] if choice.raced is not None else [unbeaten] if choice.is_baseline else []
     sentences += [comparison(choice.point, other, outcome) for other in others]
     if outcome.objectives.floors:
         sentences.append(kept_floors(choice))
     return " ".join(sentences)
+
+
+def proof(choice: Choice) -> str:
+    """Return a sentence with the probability that fresh seeds give the recommendation, or deny it."""
+    raced, reference = choice.raced, choice.baseline
+    assert raced is not None
+    assert reference is not None
+    seeds = f"{raced.seeds} fresh seed{'s' * (raced.seeds != 1)}"
+    probability = f"{min(raced.probability, 0.999):.1%}"
+    if raced.point == choice.point:
+        return f"It beats {reference.label} with probability {probability} ({seeds})."
+    return (
+        f"No configuration is shown to beat {reference.label}: {raced.point}, {raced.point.label}, comes nearest, with "
+        f"probability {probability} ({seeds}; {SURE:.0%} are asked), so {choice.point.label} is recommended."
+    )
 
 
 def comparison(point: Point, other: Point, outcome: Outcome) -> str:

@@ -6,6 +6,9 @@ from typing import Any
 
 from sweeps.storage.objectives import Floor, Objectives
 
+FIRST_SEEDS = 2
+"""Fresh seeds of a contender before it is judged (`racing.py`)."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -35,7 +38,7 @@ class Plan:
     trials: int
     """Searched configurations, beside the baselines."""
     confirm: int
-    """Fresh seeds for the recommended configuration and for the reference baseline."""
+    """Fresh seeds for a leading configuration and for the reference baseline, at most; see `racing.py`."""
     dataset: str
     """Absolute path of the Arrow data set."""
     fingerprint: str
@@ -76,16 +79,21 @@ class Plan:
         return Objectives(self.objective, self.allowance, self.classes, self.floors)
 
     @property
-    def confirmation_runs(self) -> int:
-        """Number of confirmation runs: of the winner, and of the reference baseline if there is one that is trained.
+    def sure_seeds(self) -> int:
+        """Fresh seeds that the winner and the reference surely have; in a comparison, every method."""
+        return self.confirm if self.methods else min(self.confirm, FIRST_SEEDS)
 
-        In a comparison, of all methods.
+    @property
+    def confirmation_runs(self) -> int:
+        """Number of confirmation runs that surely come: of the winner, and of the reference baseline if it is trained.
+
+        A race that stays open takes up to twice `confirm` runs. In a comparison each method has all its seeds.
         """
         baselines = list((self.space.get("baselines") or {}).values())
         trained = [settings for settings in baselines if settings.get("train") != "nothing"]
         if self.methods:
-            return self.confirm * len(trained)
-        return self.confirm * (2 if trained and trained[0] is baselines[0] else 1)
+            return self.sure_seeds * len(trained)
+        return self.sure_seeds * (2 if trained and trained[0] is baselines[0] else 1)
 
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Plan":

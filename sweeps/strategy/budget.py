@@ -101,7 +101,7 @@ def check_max_epochs(plan: Plan, space: Space) -> None:
         UserError: they do not.
     """
     config = space.config({})
-    trunks, epochs = (plan.confirm + 1) * config.trunk_epochs, config.epochs - config.trunk_epochs
+    trunks, epochs = (plan.sure_seeds + 1) * config.trunk_epochs, config.epochs - config.trunk_epochs
     baselines, confirming = len(space.baselines), plan.confirmation_runs
     least = trunks + sum(baseline_budgets(space, epochs).values()) + (confirming + 1) * epochs
     plain = f", and {trunks} epochs of trunks," if trunks else ""

@@ -1,7 +1,5 @@
 """Fresh seeds: which trials are trained again with seeds that had no part in their choice."""
 
-from itertools import product
-
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
@@ -11,34 +9,35 @@ class Confirmations:
     """Says which runs with fresh seeds are still to begin."""
 
     def __init__(self, record: Record, outcome: Outcome) -> None:
-        self.record, self.outcome, self.plan = record, outcome, record.plan
+        self.record, self.outcome = record, outcome
 
     def due(self, choosable: bool) -> list[tuple[TrialRecord, int]]:
-        """The trials to train again, with their fresh seeds, in this order.
+        """The trials to train again, with their fresh seeds, in this order. A model that is only evaluated has none.
 
-        The reference baseline does not wait for the winner, so it keeps slots busy while the last searched trials run.
-        A model that is only evaluated has no fresh seeds. In a comparison each method has them all, seed by seed.
+        In a comparison each method has all seeds, seed by seed. In a sweep the reference baseline does not wait for the
+        winner, so it keeps slots busy while the last searched trials run; then the race decides.
 
         Args:
             choosable: whether all trials that can win have ended.
         """
         plan = self.record.plan
-        seeds = range(plan.seed + 1, plan.seed + 1 + plan.confirm)
+        wanted = self._of_a_comparison() if plan.methods else self._of_a_sweep(choosable)
         done = {(trial.repeats, trial.config["seed"]) for trial in self.record.trials("confirm")}
-        pairs = (
-            product(seeds, self._methods())
-            if plan.methods
-            else ((s, t) for t in self._chosen(choosable) for s in seeds)
-        )
-        due = dict.fromkeys((trial.number, seed) for seed, trial in pairs if not trial.untrained)
+        due = dict.fromkeys((trial.number, plan.seed + place) for trial, place in wanted if not trial.untrained)
         return [(self.record[number], seed) for number, seed in due if (number, seed) not in done]
 
-    def _methods(self) -> list[TrialRecord]:
-        """The first run of each method of a comparison. A method whose first run failed may do better with others."""
-        return self.record.current("baseline")
+    def _of_a_comparison(self) -> list[tuple[TrialRecord, int]]:
+        """A method whose first run failed may do better with other seeds."""
+        places = range(1, self.record.plan.confirm + 1)
+        return [(trial, place) for place in places for trial in self.record.current("baseline")]
 
-    def _chosen(self, choosable: bool) -> list[TrialRecord]:
-        """The reference baseline, then the winner."""
-        winner = self.outcome.choose() if choosable else None
-        chosen = [self.outcome.reference(), winner.trial if winner is not None else None]
-        return [trial for trial in chosen if trial is not None]
+    def _of_a_sweep(self, choosable: bool) -> list[tuple[TrialRecord, int]]:
+        first = range(1, self.record.plan.sure_seeds + 1)
+        reference = self.outcome.reference()
+        wanted = [] if reference is None else [(reference, place) for place in first]
+        if not choosable:
+            return wanted
+        if (race := self.outcome.race()) is not None:
+            return wanted + race.due()
+        winner = self.outcome.choose()
+        return wanted if winner is None else [*wanted, *((winner.trial, place) for place in first)]

@@ -106,7 +106,7 @@ class SweepOptions(Runtime):
     trunk: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
     """Share of the epochs that is plain and trained once for all trials; None: the space's."""
     confirm: Natural | None = None
-    """Fresh seeds for the winner and for the baseline; None: the space's."""
+    """Fresh seeds, at most, to show that the winner beats the baseline (`racing.py`); None: the space's."""
     seed: Seed = 0
     """Random seed of the search and of the trials."""
     rungs: tuple[Positive, ...] | None = None

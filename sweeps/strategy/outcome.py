@@ -1,16 +1,19 @@
 """The results of a sweep: its Pareto front, the growth of the front and the trial to recommend."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import numpy as np
 
 from sweeps.storage.objectives import Objectives
+from sweeps.storage.plan import FIRST_SEEDS
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.floors import Standing, keeps, nearest_misses, standings
-from sweeps.strategy.pareto import GrowingFront, recommend
+from sweeps.strategy.pareto import GrowingFront, ranking
 from sweeps.strategy.points import Point, best_scores, points_of
+from sweeps.strategy.racing import LEADERS, Contender, Race
 from tce_core.results import Scores
 
 
@@ -25,6 +28,8 @@ class Choice:
     """The reference baseline with the strength of adjustment that suits it best; None if that is 0."""
     standings: tuple[Standing, ...] = ()
     """The point beside each floor; without a reference baseline there are no relative floors."""
+    raced: Contender | None = None
+    """What fresh seeds say of the point; if the reference is recommended for lack of a proof, of the best contender."""
 
     @property
     def trial(self) -> TrialRecord:
@@ -94,21 +99,68 @@ class Outcome:
         """Choose the point with the best leading measure among those that keep all floors.
 
         The floor of the guard is the plain reference baseline's value minus the allowance; without a reference
-        baseline there are no floors relative to it. A baseline can win.
+        baseline there are no floors relative to it. A baseline can win. A point that fresh seeds do not confirm is not
+        recommended: then it is the reference, see `racing.py`.
 
         Returns:
             The choice; None if no point qualifies. A comparison recommends nothing.
         """
-        growth, objectives = self._grown(), self.objectives
-        if not growth.points or self.record.plan.methods:
+        if self.record.plan.methods or not (ranked := self._ranked()):
             return None
+        race = self.race(ranked)
+        if race is None:
+            return self.choice_of(ranked[0])
+        ended = race.over or self.record.finished  # a limit of the sweep can end a race
+        if ended and (winner := race.proven) is not None:
+            return replace(self.choice_of(winner.point), raced=winner)
+        if ended:
+            return replace(self.choice_of(race.reference), raced=race.best)
+        assert race.champion is not None  # or the race would be over
+        return self.choice_of(race.champion.point)
+
+    def race(self, ranked: Sequence[Point] | None = None) -> Race | None:
+        """Return the race of the leading points against the reference.
+
+        None: there is no reference, the sweep has fewer than two fresh seeds, or these objectives are not its own.
+        """
+        plan, reference = self.record.plan, self.reference()
+        if (
+            reference is None
+            or plan.confirm < FIRST_SEEDS
+            or plan.methods
+            or self.objectives.lead != plan.objectives.lead
+        ):
+            return None
+        fallback = self.best_point(reference) if reference.untrained else Point(reference, 0.0)
+        raced = {run.repeats for run in self.record.trials("confirm")} - {reference.number}
+        before = self.objectives.lead.value(fallback.scores)
+        better = self.objectives.lead.maximize
+        leaders: dict[int, Point] = {}
+        for point in self._ranked() if ranked is None else ranked:
+            lead, number = self.objectives.lead.value(point.scores), point.trial.number
+            beats = lead > before if better else lead < before
+            if number in leaders or not beats or (number == reference.number and reference.untrained):
+                continue
+            if len(leaders) < LEADERS or number in raced:
+                leaders[number] = point
+        runs = {number: self._runs_of(number) for number in (reference.number, *leaders)}
+        return Race(self.objectives, plan.confirm, fallback, list(leaders.values()), runs)
+
+    def _runs_of(self, number: int) -> list[TrialRecord]:
+        return [run for run in self.record.current("confirm") if run.repeats == number]
+
+    def _ranked(self) -> list[Point]:
+        """Return the points that keep all floors, the best leading measure first."""
+        growth, objectives = self._grown(), self.objectives
+        if not growth.points:
+            return []
         order = sorted(range(len(growth.points)), key=lambda place: growth.points[place].trial.number)
         points = [growth.points[place] for place in order]  # a tie goes to the earlier trial, then to the lower tau
         columns = dict(zip(objectives.pair, np.array(growth.values)[order].T, strict=True))
         lead, guard = columns[objectives.lead], columns[objectives.guard]
         allowed = [keeps(self.standings(point)) for point in points]
-        best = recommend(np.where(allowed, lead, np.nan), guard, -np.inf, objectives.lead.maximize)
-        return None if best is None else self.choice_of(points[best])
+        places = ranking(np.where(allowed, lead, np.nan), guard, -np.inf, objectives.lead.maximize)
+        return [points[place] for place in places]
 
     def choice_of(self, point: Point) -> Choice:
         """Put a point beside the reference baseline and the floors, as if it were chosen."""

@@ -99,7 +99,12 @@ class GrowingFront:
 
 
 def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lead_maximize: bool = True) -> int | None:
-    """Choose the trial with the best lead among those whose guard is acceptable.
+    """Choose the trial with the best lead among those whose guard is acceptable: the first of `ranking`, if any."""
+    return next(iter(ranking(lead, guard, guard_floor, lead_maximize)), None)
+
+
+def ranking(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lead_maximize: bool = True) -> list[int]:
+    """Order the trials whose guard is acceptable, the best lead first.
 
     A tie goes to the higher guard, then to the lower index. A trial with a NaN or an infinity never qualifies.
 
@@ -110,7 +115,7 @@ def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lea
         lead_maximize: False if less of the lead is better, e.g. std over classes.
 
     Returns:
-        The index of the trial; None if no trial qualifies.
+        The indices of the trials that qualify.
 
     Raises:
         ValueError: `lead` and `guard` are not both (n,), or the floor is NaN.
@@ -121,11 +126,9 @@ def recommend(lead: npt.ArrayLike, guard: npt.ArrayLike, guard_floor: float, lea
     if np.isnan(guard_floor):
         raise ValueError("guard_floor is NaN")
     allowed = np.flatnonzero(np.isfinite(leads) & np.isfinite(guards) & (guards >= guard_floor))
-    if allowed.size == 0:
-        return None
     cost = -leads if lead_maximize else leads
-    best = np.lexsort((allowed, -guards[allowed], cost[allowed]))  # the last key decides first
-    return int(allowed[best[0]])
+    order = np.lexsort((allowed, -guards[allowed], cost[allowed]))  # the last key decides first
+    return [int(index) for index in allowed[order]]
 
 
 def _rows(values: npt.ArrayLike) -> tuple[Floats, npt.NDArray[np.bool_]]:

@@ -111,7 +111,8 @@ class Search:
         ended = trials - len(running)
         each = (begun - sum(trial.trained for trial in running)) / ended if ended else self.full_budget
         planned = trials if self.record.search_stopped is not None else self.plan.trials
-        others = sum(self.baseline_budgets.values()) + self.plan.confirmation_runs * self.full_budget
+        confirming = max(self.plan.confirmation_runs, self.record.begun("confirm")[0])
+        others = sum(self.baseline_budgets.values()) + confirming * self.full_budget
         others += self.record.begun("trunk")[1] + self.trunks.to_come
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
@@ -125,7 +126,7 @@ class Search:
 
     def _next_trunk(self) -> TrialRecord | None:
         """The trunk of the sweep's seed comes first. Slots that would wait for it train those of the fresh seeds."""
-        for seed, plain in self.trunks.plain.items():
+        for seed, plain in self.trunks.sure.items():
             trunk = self.trunks.of(plain)
             if trunk is None and not (seed == self.plan.seed and self._search_complete()):
                 return self._begin_trunk(plain)
@@ -183,8 +184,9 @@ class Search:
 
     def _confirmations_due(self) -> list[tuple[TrialRecord, int]]:
         """The trials to train again, with their fresh seeds: see `Confirmations`."""
-        if not self._search_complete() or self.budget.limit(0) is not None:
-            return []
+        to_come = sum(trial.epochs_left for trial in self._running())
+        if not self._search_complete() or self.budget.limit(to_come + self.full_budget - 1) is not None:
+            return []  # a run that could not end would be in vain
         return self.confirmations.due(choosable=not self._running("baseline", "search"))
 
     def _config(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +228,7 @@ class Search:
         """The reference keeps the confirmation runs that it has; a winner to come will need all of its own."""
         reference = self.outcome.reference()
         runs = [trial for trial in self.record.current("confirm") if reference and trial.repeats == reference.number]
-        return self.plan.confirmation_runs * self.full_budget - sum(trial.trained for trial in runs)
+        return max(0, self.plan.confirmation_runs * self.full_budget - sum(trial.trained for trial in runs))
 
     def _running(self, *roles: Role) -> list[TrialRecord]:
         """The trials of these roles (default: all) that have begun and not ended."""

@@ -35,9 +35,15 @@ class Trunks:
         return range(plan.seed, plan.seed + 1 + plan.confirm) if self.epochs else range(0)
 
     @property
+    def sure(self) -> dict[int, dict[str, Any]]:
+        """Those of `plain` that are surely needed. A race asks for the others when it comes to their seeds."""
+        last = self.record.plan.seed + self.record.plan.sure_seeds
+        return {seed: plain for seed, plain in self.plain.items() if seed <= last}
+
+    @property
     def to_come(self) -> int:
         """Epochs of trunks that are still to be trained, if all are needed."""
-        known = {seed: self._latest(plain) for seed, plain in self.plain.items()}
+        known = {seed: self._latest(plain) for seed, plain in self.sure.items()}
         return sum(self.epochs if trial is None else self._left(trial) for trial in known.values())
 
     def of(self, config: Mapping[str, Any]) -> TrialRecord | None:

@@ -21,7 +21,7 @@ def pooled_variance(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
 
 
 def probability_above(
-    one: Sequence[float], other: Sequence[float], variance: float, freedom: int, margin: float = 0.0
+    one: Sequence[float], other: Sequence[float] | None, variance: float, freedom: int, margin: float = 0.0
 ) -> float:
     """Compute the probability that the mean of one method exceeds that of another by more than a margin.
 
@@ -31,7 +31,7 @@ def probability_above(
 
     Args:
         one: a measure of each training, n > 0 of them.
-        other: the same of the other method, m > 0.
+        other: the same of the other method, m > 0; None: a method whose mean is known to be 0.
         variance: of a training, see `pooled_variance`.
         freedom: its degrees of freedom.
         margin: the difference that is asked for.
@@ -42,12 +42,12 @@ def probability_above(
     Raises:
         ValueError: a method has no training.
     """
-    if not one or not other:
+    if not one or (other is not None and not other):
         raise ValueError("each method needs a training")
     if freedom == 0:
         return 0.5
-    gain = float(np.mean(one)) - float(np.mean(other)) - margin
-    error = (variance * (1 / len(one) + 1 / len(other))) ** 0.5
+    gain = float(np.mean(one)) - (0.0 if other is None else float(np.mean(other))) - margin
+    error = (variance * (1 / len(one) + (0.0 if other is None else 1 / len(other)))) ** 0.5
     if error == 0:
         return 0.5 + 0.5 * float(np.sign(gain))
     return float(student.cdf(gain / error, freedom))

@@ -34,7 +34,7 @@ def test_cityscapes_paper_has_the_settings_of_the_paper():
 
 def test_the_defaults_of_search_and_values_that_replace_them(write):
     default = load_space(write("space: {lr: {low: 0.1, high: 0.2}}")).search
-    assert (default.sampler, default.trials, default.confirm) == ("gp", 12, 2)
+    assert (default.sampler, default.trials, default.confirm) == ("gp", 12, 4)
     assert (default.rungs, default.keep) == (None, 0.25)
     chosen = load_space(write("space: {}\nsearch: {rungs: [2, 5], keep: 1, sampler: tpe}")).search
     assert (chosen.rungs, chosen.keep, chosen.sampler) == ([2, 5], 1, "tpe")

@@ -22,18 +22,18 @@ def test_brackets_in_names_are_text_and_not_markup(begin):
 @pytest.mark.parametrize(
     ("winner_again", "basis", "gain"),
     [
-        (((0.5, 0.2), (0.5, 0.3)), "mean over 2 fresh seeds", "+0.150"),  # (.2 + .3) / 2 - (.08 + .12) / 2
-        (((0.5, 0.2), None), "mean over 1 fresh seed", "+0.120"),  # the seed that both have: .2 - .08
-        ((None, None), "one seed, also used for the choice", "+0.300"),
+        (((0.5, 0.22), (0.5, 0.28)), "mean over 2 fresh seeds", "+0.150"),  # (.22 + .28) / 2 - (.08 + .12) / 2
+        (((0.5, 0.2),), "mean over 1 fresh seed", "+0.120"),  # .2 - .08
+        ((None,), "one seed, also used for the choice", "+0.300"),
     ],
 )
 def test_the_verdict_compares_seeds_that_both_have(begin, winner_again, basis, gain):
     """A winner is partly lucky: its first value is not compared with the baseline's mean over fresh seeds."""
-    search = begin(trials=1, confirm=2)
+    search = begin(trials=1, confirm=len(winner_again))
     mcce = train(search, search.next(), (0.5, 0.1))
     train(search, search.next(), (0.5, 0.05))
     winner = train(search, search.next(), (0.5, 0.4))
-    for measures in ((0.5, 0.08), (0.5, 0.12)):
+    for measures in ((0.5, 0.08), (0.5, 0.12))[: len(winner_again)]:
         assert train(search, search.next(), measures).repeats == mcce.number
     for measures in winner_again:
         again = search.next()
@@ -43,7 +43,7 @@ def test_the_verdict_compares_seeds_that_both_have(begin, winner_again, basis, g
         else:
             train(search, again, measures)
     said = verdict(search.outcome.choose(), search.outcome)
-    assert said.startswith(f"Compared with mcce ({basis}): worst-class IoU {gain}, mIoU ")
+    assert f"Compared with mcce ({basis}): worst-class IoU {gain}, mIoU " in said
 
 
 def test_the_fresh_seeds_show_the_test_split(begin):

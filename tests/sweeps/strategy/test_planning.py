@@ -93,7 +93,7 @@ def refusal(plan, *arguments):
 def test_missing_flags_take_their_values_from_the_space(plan):
     """The space gives the defaults, `--set` changes the space, and a flag overrides both."""
     default = plan()
-    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 40, 2, 0.25)
+    assert (default.sampler, default.trials, default.confirm, default.keep) == ("gp", 40, 4, 0.25)
     assert (default.patience, default.max_epochs, default.max_hours, default.warm_start) == (None, None, None, ())
     changed = plan("--set", "search.keep=0.4", "search.sampler=tpe", "search.trials=5", "search.confirm=0")
     assert (changed.sampler, changed.trials, changed.confirm, changed.keep) == ("tpe", 5, 0, 0.4)
@@ -221,7 +221,7 @@ DIFFERENT = [
     (["--miou-allowance", "0.05"], "allowance 0.01, not 0.05"),
     (["--floor", "wall=0.3", "--floor", "miou=-0.02"], "floors (), not (wall=0.3, miou=-0.02)"),
     (["--sampler", "tpe"], "sampler gp, not tpe"),
-    (["--confirm", "0"], "confirm 2, not 0"),
+    (["--confirm", "0"], "confirm 4, not 0"),
     (["--keep", "0.3"], "keep 0.25, not 0.3"),
     (["--no-halving"], "rungs (2, 6), not ()"),
     (["--patience", "9"], "patience None, not 9"),

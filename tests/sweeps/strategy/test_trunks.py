@@ -17,7 +17,8 @@ def all_of(search):
     order = []
     while (trial := search.next()) is not None:
         order.append(trial)
-        train(search, trial, (0.5, 0.1), (0.5, 0.1 + trial.number / 100))
+        first = search.record[trial.number if trial.repeats is None else trial.repeats].number
+        train(search, trial, (0.5, 0.1), (0.5, 0.1 + first / 100))
     assert search.finished
     return [search.record[trial.number] for trial in order]
 
