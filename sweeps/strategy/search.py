@@ -128,11 +128,15 @@ class Search:
         """The trunk of the sweep's seed comes first. Slots that would wait for it train those of the fresh seeds."""
         for seed, plain in self.trunks.sure.items():
             trunk = self.trunks.of(plain)
-            if trunk is None and not (seed == self.plan.seed and self._search_complete()):
+            if trunk is None and (seed != self.plan.seed or self._first_trunk_is_needed()):
                 return self._begin_trunk(plain)
             if trunk is None or trunk.state.is_finished():
                 return None
         return None
+
+    def _first_trunk_is_needed(self) -> bool:
+        """Whether a configuration or a baseline is still to begin behind the trunk of the sweep's seed."""
+        return not self._search_complete() or any(self.trunks.due(config) for config in self._baselines_due().values())
 
     def _begin_trunk(self, plain: dict[str, Any]) -> TrialRecord | None:
         if self.budget.limit(len(self.record.running)) is not None:
@@ -153,12 +157,15 @@ class Search:
         return trunk is not None and not trunk.state.is_finished()
 
     def _next_baseline(self) -> TrialRecord | None:
-        begun = {trial.label for trial in self.record.trials("baseline")}
-        for label, settings in self.space.baselines.items():
-            config = self._config(settings)
-            if label not in begun and not self._waits(config) and self.budget.limit(len(self.record.running)) is None:
+        for label, config in self._baselines_due().items():
+            if not self._waits(config) and self.budget.limit(len(self.record.running)) is None:
                 return self._begin("baseline", label, config)
         return None
+
+    def _baselines_due(self) -> dict[str, dict[str, Any]]:
+        """The configurations of the baselines that have not begun, by label."""
+        begun = {trial.label for trial in self.record.trials("baseline")}
+        return {label: self._config(settings) for label, settings in self.space.baselines.items() if label not in begun}
 
     def _next_proposal(self) -> TrialRecord | None:
         if self._search_complete() or self._limit_to_another_trial() is not None or self._waits(self._config({})):

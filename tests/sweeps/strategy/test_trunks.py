@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
+from sweeps.storage.plan import Method
 from tce_core.config import TrialConfig
 from tests.sweeps.searching import SPACE, reopened, result, train
 
@@ -59,6 +60,15 @@ def test_slots_that_would_wait_train_the_trunks_of_the_fresh_seeds(begin):
     assert search.next() is None  # the baselines need the other one
     train(search, first, (0.5, 0.1))
     assert [search.next().role for _ in range(3)] == ["baseline", "baseline", "search"]
+
+
+def test_baselines_share_a_trunk_even_if_nothing_is_searched(begin):
+    """A comparison searches nothing; nor does a sweep whose limit leaves no room for it."""
+    search = begin(space={**LATE, "space": {}}, trials=0, methods=(Method("mcce", "mcce"), Method("focal", "focal")))
+    expected = search.epochs_expected
+    order = all_of(search)
+    assert [(trial.role, trial.trained) for trial in order[:3]] == [("trunk", 4), ("baseline", 4), ("baseline", 4)]
+    assert search.record.epochs == expected == 3 * 4 + 6 * 4
 
 
 def test_a_confirmation_run_waits_for_its_trunk_and_another_seed_does_not(begin):
