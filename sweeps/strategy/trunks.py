@@ -62,7 +62,8 @@ class Trunks:
         return plain if plain is not None and plain == _plain(TrialConfig(**config)) else None
 
     def _latest(self, plain: dict[str, Any]) -> TrialRecord | None:
-        found = [trial for trial in self.record.current("trunk") if trial.config == plain]
+        """The latest one. One that a limit has stopped does not count: when there is room again, it is begun anew."""
+        found = [trial for trial in self.record.current("trunk") if trial.config == plain and not trial.stopped]
         return next((trial for trial in reversed(found) if trial.number not in self.lost), None)
 
     @staticmethod

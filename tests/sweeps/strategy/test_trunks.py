@@ -156,6 +156,22 @@ def test_a_trunk_whose_checkpoint_is_lost_is_trained_again_when_it_is_needed(beg
     assert finished.finished
 
 
+def test_a_trunk_that_a_limit_stopped_is_trained_when_the_limit_is_raised(begin):
+    search = begin(space=LATE, trials=1, confirm=0, max_hours=1.0)
+    trunk = search.next()
+    search.budget.started -= 3600
+    assert train(search, trunk, (0.5, 0.1)).state == TrialState.PRUNED
+    assert search.next() is None
+    assert search.finished
+    search.record.reopen(search.plan.extended(max_hours=10.0))
+    assert [(trial.role, trial.trunk, trial.trained) for trial in all_of(reopened(search))] == [
+        ("trunk", None, 4),
+        ("baseline", 1, 4),
+        ("baseline", 1, 4),
+        ("search", 1, 4),
+    ]
+
+
 def test_a_failed_trunk_can_be_retried(begin):
     search = begin(space=LATE, trials=1, confirm=0)
     search.record_end(search.next().number, "out of memory")
