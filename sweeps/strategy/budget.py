@@ -1,14 +1,16 @@
 """The budget of a sweep: limits of epochs and hours, and patience. It is derived from the record."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from search_spaces.space import Space
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Outcome
+from tce_core.config import LATE_SETTINGS
 from tce_core.errors import UserError
 
 
@@ -89,9 +91,20 @@ def _epochs_after(trial: TrialRecord, moment: int) -> int:
     return sum(spent.epochs > moment for spent in trial.spent)
 
 
-def baseline_budgets(space: Space, full: int) -> dict[str, int]:
-    """Return the epochs of each baseline, by its label: `full`, or fewer if it is only evaluated."""
-    return {label: min(full, space.config(settings).epochs) for label, settings in space.baselines.items()}
+def full_budget(space: Space) -> int:
+    """Return the epochs of a searched trial that is not stopped, without its trunk if all of them share it."""
+    return _own_epochs(space, {}) if set(space.space) <= LATE_SETTINGS else space.config({}).epochs
+
+
+def baseline_budgets(space: Space) -> dict[str, int]:
+    """Return the epochs of each baseline, by its label: without the trunk that it shares."""
+    return {label: _own_epochs(space, settings) for label, settings in space.baselines.items()}
+
+
+def _own_epochs(space: Space, settings: Mapping[str, Any]) -> int:
+    """The epochs that a trial trains itself. A setting that acts from the first step gives it a trunk of its own."""
+    config = space.config(settings)
+    return config.epochs - (config.trunk_epochs if config.plain == space.config({}).plain else 0)
 
 
 def check_max_epochs(plan: Plan, space: Space) -> None:
@@ -100,10 +113,9 @@ def check_max_epochs(plan: Plan, space: Space) -> None:
     Raises:
         UserError: they do not.
     """
-    config = space.config({})
-    trunks, epochs = (plan.sure_seeds + 1) * config.trunk_epochs, config.epochs - config.trunk_epochs
+    trunks, epochs = (plan.sure_seeds + 1) * space.config({}).trunk_epochs, full_budget(space)
     baselines, confirming = len(space.baselines), plan.confirmation_runs
-    least = trunks + sum(baseline_budgets(space, epochs).values()) + (confirming + 1) * epochs
+    least = trunks + sum(baseline_budgets(space).values()) + (confirming + 1) * epochs
     plain = f", and {trunks} epochs of trunks," if trunks else ""
     if plan.max_epochs is not None and plan.max_epochs < least:
         raise UserError(

@@ -1,6 +1,5 @@
 """The course of a sweep: baselines, then the search, then confirmation of the winner with fresh seeds."""
 
-from functools import cached_property
 from typing import Any
 
 from optuna.trial import TrialState
@@ -9,7 +8,7 @@ from search_spaces.space import Space, parse_space
 from sweeps.storage.record import Record
 from sweeps.storage.trial import Role, TrialRecord
 from sweeps.strategy.ahead import ProposalsAhead
-from sweeps.strategy.budget import Budget, Limit, baseline_budgets
+from sweeps.strategy.budget import Budget, Limit, baseline_budgets, full_budget
 from sweeps.strategy.confirming import Confirmations
 from sweeps.strategy.halving import Halving, measurable
 from sweeps.strategy.observations import Observations
@@ -47,7 +46,9 @@ class Search:
         self.pending_ends: dict[int, End] = {}
         """Endings decided but not yet recorded, by trial number."""
         self.halving = Halving(record)
-        self.baseline_budgets = baseline_budgets(self.space, self.full_budget)
+        self.full_budget = full_budget(self.space)
+        """Epochs of a searched trial that is not stopped, without a trunk that it shares."""
+        self.baseline_budgets = baseline_budgets(self.space)
 
     @classmethod
     def resume(cls, record: Record) -> "Search":
@@ -116,11 +117,6 @@ class Search:
         others += self.record.begun("trunk")[1] + self.trunks.to_come
         expected = others + max(begun, round(each * planned))
         return min(expected, self.plan.max_epochs or expected)
-
-    @cached_property
-    def full_budget(self) -> int:
-        """Epochs of a trial that is not stopped, without a trunk that it shares."""
-        return self.space.config({}).epochs - (self.trunks.epochs if self.trunks.all_alike else 0)
 
     # What runs next.
 

@@ -12,7 +12,7 @@ from search_spaces.space import Space
 from sweeps.storage.plan import Plan
 from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
-from tce_core.config import LATE_SETTINGS, TrialConfig
+from tce_core.config import TrialConfig
 
 
 class Trunks:
@@ -23,8 +23,6 @@ class Trunks:
         config = space.config({})
         self.epochs = config.trunk_epochs
         """Epochs of a trunk; 0: there are none."""
-        self.all_alike = set(space.space) <= LATE_SETTINGS
-        """Whether all searched configurations share the trunk."""
         self.plain = {seed: _plain(config.model_copy(update={"seed": seed})) for seed in self.seeds(plan)}
         """The configuration of the trunk for each seed, as JSON values."""
         self.lost: set[int] = set()

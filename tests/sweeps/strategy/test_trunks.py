@@ -6,7 +6,9 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.storage.plan import Method
+from sweeps.strategy.budget import check_max_epochs
 from tce_core.config import TrialConfig
+from tce_core.errors import UserError
 from tests.sweeps.searching import SPACE, reopened, result, train
 
 LATE = {**SPACE, "trial": {**SPACE["trial"], "epochs": 8, "trunk": 0.5, "lr": 0.3}}
@@ -103,7 +105,6 @@ def test_a_trunk_that_a_searched_setting_changes_is_trained_by_its_trial(begin):
         ("baseline", 0, 4),
         ("search", None, 8),
     ]
-    assert not search.trunks.all_alike
     assert search.full_budget == 8
 
 
@@ -187,6 +188,26 @@ def test_the_limit_of_epochs_reserves_the_trunks(begin):
         assert sum(trial.role == "search" for trial in order) == searched
         assert search.record.epochs <= limit
         assert sum(trial.role == "confirm" for trial in order) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "least"),
+    [  # 2 trunks of 4; 2 baselines; 1 searched and 2 confirming trials
+        ({}, 8 + 2 * 4 + 3 * 4),
+        ({"space": {**LATE["space"], "weight_decay": {"low": 1e-4, "high": 1e-2}}}, 8 + 2 * 4 + 3 * 8),
+        ({"baselines": {"mcce": {"loss": "mcce"}, "decay": {"weight_decay": 0.1}}}, 8 + (4 + 8) + 3 * 4),
+    ],
+    ids=["shared", "searched", "baseline"],
+)
+def test_the_least_limit_of_epochs_has_room_for_trunks_that_are_not_shared(begin, changes, least):
+    search = begin(space={**LATE, **changes}, confirm=1, max_epochs=least)
+    check_max_epochs(search.plan, search.space)
+    with pytest.raises(UserError, match=f"need {least};"):
+        check_max_epochs(replace(search.plan, max_epochs=least - 1), search.space)
+    order = all_of(search)
+    assert search.record.epochs <= least
+    assert {trial.state for trial in order} == {TrialState.COMPLETE}
+    assert [sum(trial.role == role for trial in order) for role in ("baseline", "search", "confirm")] == [2, 1, 2]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01])
