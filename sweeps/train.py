@@ -20,7 +20,7 @@ from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
 from sweeps.strategy.options import Amount, Options, Positive, Seed
 from tce_core.adjust import class_shares, fold
-from tce_core.config import TrialConfig
+from tce_core.config import TrialConfig, parse_config
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset
 from tce_core.errors import TemporaryError, UserError
@@ -95,9 +95,10 @@ def train_export(options: TrainOptions) -> TrainResult:
     """
     export = read_export(options.config)
     changes = {key: value for key in ("epochs", "seed") if (value := getattr(options, key)) is not None}
-    config = export.trial.model_copy(update=changes)
-    if config.train == "nothing" and config.epochs != 1:
-        raise UserError(f"--epochs {config.epochs}: {options.config} evaluates a model as it is; leave this out")
+    if export.trial.train == "nothing" and options.epochs not in (None, 1):
+        raise UserError(f"--epochs {options.epochs}: {options.config} evaluates a model as it is; leave this out")
+    given = "".join(f" with --{key} {value}" for key, value in changes.items())
+    config = parse_config({**export.trial.model_dump(mode="json"), **changes}, f"{options.config}{given}")
     data = _open_data(options, export)
     weights = options.out or options.config.with_suffix(".safetensors")
     group = _group_settings(options, export, data, weights)
@@ -203,7 +204,7 @@ def _epochs_done(folder: Path, config: TrialConfig) -> int:
         return 0
     from tce_core.checkpoint import is_checkpoint_of, load_checkpoint
 
-    in_trunk = config.trunk_epochs > 0 and not is_checkpoint_of(path, config)
+    in_trunk = config.trunk_epochs > 0 and is_checkpoint_of(path, config.plain)
     return int(load_checkpoint(path, config.plain if in_trunk else config)["epoch"])
 
 

@@ -70,10 +70,10 @@ def train(
 
 
 def _is_past_trunk(config: TrialConfig, checkpoint: Path | None, trunk: Path | None) -> bool:
-    """Whether a checkpoint is that of the run. Without a file for the trunk, it may also be that of its trunk."""
-    return (
-        checkpoint is not None and checkpoint.exists() and (trunk is not None or is_checkpoint_of(checkpoint, config))
-    )
+    """Whether there is a checkpoint that is not one of the trunk, which may be in it if it has no file of its own."""
+    if checkpoint is None or not checkpoint.exists():
+        return False
+    return trunk is not None or not is_checkpoint_of(checkpoint, config.plain)
 
 
 def _epochs(

@@ -17,6 +17,7 @@ from tce_core.checkpoint import read_checkpoint
 from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
+from tce_core.errors import UserError
 from tce_core.evaluation import evaluate
 from tce_core.iou import iou_from_counts
 from tce_core.model import build_model
@@ -61,8 +62,7 @@ def in_process(data, monkeypatch):
     def run(config, tau, group, address, share_cores):
         path = checkpoint_path(group.checkpoints, train.TRIAL)
         path.parent.mkdir(parents=True)
-        (result,) = training.train(config, data, checkpoint=path, device=CPU)
-        return result
+        return list(training.train(config, data, checkpoint=path, device=CPU))[-1]
 
     monkeypatch.setattr(train, "_train", run)
 
@@ -122,3 +122,23 @@ def test_without_an_adjustment_the_weights_are_those_of_the_training(exported, d
     trained = read_checkpoint(checkpoint_path(plain.with_suffix(".checkpoint"), train.TRIAL))["model"]
     assert all(torch.equal(trained[key], state[key]) for key in trained)
     assert result.last.plain.report.miou == result.export.measured.miou
+
+
+@pytest.mark.parametrize(
+    ("epochs", "said"),
+    [(1, "--epochs 1: trunk = 0.5: it leaves none of the 1 epochs"), (2, None), (3, "written with epochs = 2, not 3")],
+)
+def test_a_file_with_a_trunk_trains_for_other_epochs_or_says_why_not(exported, data, in_process, epochs, said):
+    late = exported.with_name("late.yaml")
+    config = CONFIG.model_copy(update={"loss": "class_tilt", "epochs": 4, "steps_per_epoch": 1, "trunk": 0.5})
+    write_export(late, train.read_export(exported).model_copy(update={"trial": config}))
+    checkpoint = checkpoint_path(late.with_suffix(".checkpoint"), train.TRIAL)
+    if epochs == 3:
+        list(training.train(config.model_copy(update={"epochs": 2}), data, checkpoint=checkpoint, device=CPU))
+        with pytest.raises(UserError, match=said):
+            train._epochs_done(checkpoint.parent, config.model_copy(update={"epochs": epochs}))
+    elif said:
+        with pytest.raises(UserError, match=said):
+            train_export(TrainOptions(config=late, epochs=epochs))
+    else:
+        assert train_export(TrainOptions(config=late, epochs=epochs)).last.epoch == epochs

@@ -72,6 +72,12 @@ def test_a_run_stopped_after_each_epoch_continues_in_its_trunk_and_behind_it(fas
     assert different({**unbroken, "result": ""}, {**read_checkpoint(tmp_path / "broken.pt"), "result": ""}) == []
 
 
+def test_the_checkpoint_of_another_run_is_refused_by_the_setting_that_differs(fast_config, streets, tmp_path):
+    run_to_end(fast_config(**LATE), streets, tmp_path / "run.pt")
+    with pytest.raises(UserError, match="written with epochs = 4, not 6"):
+        next(train(fast_config(**LATE | {"epochs": 6}), streets, checkpoint=tmp_path / "run.pt", device=CPU))
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut", "other"])
 def test_a_trunk_that_is_lost_or_another_one_is_trained_and_kept(fast_config, streets, tmp_path, trunk, damage):
     path, _ = trunk
