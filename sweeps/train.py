@@ -19,6 +19,7 @@ from sweeps.execution.ray_cluster import fair_cpus, resources_of_nodes, slots_th
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
 from sweeps.strategy.options import Amount, Options, Positive, Seed
+from sweeps.strategy.starting import start_digest
 from tce_core.adjust import class_shares, fold
 from tce_core.config import TrialConfig, parse_config
 from tce_core.data.builtin import resolve_dataset
@@ -100,6 +101,8 @@ def train_export(options: TrainOptions) -> TrainResult:
     given = "".join(f" with --{key} {value}" for key, value in changes.items())
     config = parse_config({**export.trial.model_dump(mode="json"), **changes}, f"{options.config}{given}")
     data = _open_data(options, export)
+    if export.start_sha256 and start_digest({"start": config.start}) != export.start_sha256:
+        print(f"{config.start} are not the weights that the sweep started from: the metrics will differ, too.")
     weights = options.out or options.config.with_suffix(".safetensors")
     group = _group_settings(options, export, data, weights)
     _check_batch(config, group)

@@ -95,6 +95,8 @@ class Export(_Section):
     dataset: DatasetSection
     workers: WorkersSection
     trial: TrialConfig
+    start_sha256: str = ""
+    """SHA-256 of the weights that the trial started from; "" if there are none, or it is unknown."""
     logit_adjustment: float = 0.0
     """Its strength tau. Trained weights hold it, folded into the last bias (`tce_core.adjust`)."""
     measured: Measured
@@ -146,6 +148,7 @@ def export_of(outcome: Outcome, choice: Choice, class_names: Sequence[str]) -> E
         dataset=DatasetSection(path=plan.dataset, fingerprint=plan.fingerprint, classes=tuple(class_names)),
         workers=WorkersSection(number=plan.workers, cpus_each=plan.cpus_per_worker, gpus_each=plan.gpus_per_worker),
         trial=parse_config(trial.config, f"sweep '{plan.name}', trial {trial.number}"),
+        start_sha256=plan.start_sha256 if trial.config.get("start") == plan.space.get("trial", {}).get("start") else "",
         logit_adjustment=tau,
         measured=measured(trial, class_names, tau),
         measured_plain=measured(trial, class_names) if tau else None,

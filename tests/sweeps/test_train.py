@@ -1,5 +1,6 @@
 """`sweeps.train` on a file with a logit adjustment: the weights, and what is printed. Ray is in `test_sweep.py`."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -142,3 +143,18 @@ def test_a_file_with_a_trunk_trains_for_other_epochs_or_says_why_not(exported, d
             train_export(TrainOptions(config=late, epochs=epochs))
     else:
         assert train_export(TrainOptions(config=late, epochs=epochs)).last.epoch == epochs
+
+
+def test_other_weights_than_those_of_the_sweep_are_said_so(exported, data, in_process, capsys):
+    start = exported.with_name("start.pt")
+    torch.save(build_model(CONFIG, data.num_classes).state_dict(), start)
+    export, tuned = train.read_export(exported), exported.with_name("tuned.yaml")
+    trial = CONFIG.model_copy(update={"start": str(start), "steps_per_epoch": 1})
+    sha256 = hashlib.sha256(start.read_bytes()).hexdigest()
+    write_export(tuned, export.model_copy(update={"trial": trial, "start_sha256": sha256}))
+    said = f"{start} are not the weights that the sweep started from"
+    train_export(TrainOptions(config=tuned, out=tuned.with_name("same.safetensors")))
+    assert said not in capsys.readouterr().out
+    torch.save(build_model(CONFIG, data.num_classes).state_dict(), start)
+    train_export(TrainOptions(config=tuned, out=tuned.with_name("other.safetensors")))
+    assert said in capsys.readouterr().out
