@@ -103,6 +103,11 @@ def _from_file(name: str, space: Space, classes: Sequence[str]) -> tuple[dict[st
         raise UserError(
             f"--methods {name}: its trunk is {config.trunk:g}, not {common.trunk:g}; give --trunk {config.trunk:g}"
         )
+    if config.trunk and (lr := config.trunk_lr or config.lr) != (shared := common.trunk_lr or common.lr):
+        raise UserError(
+            f"--methods {name}: its trunk has lr {lr:g}, not {shared:g}; give --set trial.trunk_lr={lr:g}, "
+            "the same for all methods"
+        )
     tau = content.get("logit_adjustment", 0.0)
     if tau not in TAUS:
         raise UserError(f"--methods {name}: logit_adjustment = {tau}: give one of {', '.join(f'{t:g}' for t in TAUS)}")

@@ -82,6 +82,9 @@ def test_files_of_another_kind_are_refused(tmp_path):
     trunk = exported(tmp_path / "trunk.yaml", {"trunk": 0.5, "epochs": 4})
     with pytest.raises(UserError, match=r"its trunk is 0.5, not 0; give --trunk 0.5"):
         with_methods(SPACE, (trunk,), CLASSES)
+    late = parse_space({"trial": {"epochs": 4, "lr": 0.05, "trunk": 0.5}, "space": {}}, "own.yaml")
+    with pytest.raises(UserError, match=r"its trunk has lr 0.01, not 0.05; give --set trial.trunk_lr=0.01"):
+        with_methods(late, (trunk,), CLASSES)
     odd = exported(tmp_path / "odd.yaml", {}, logit_adjustment=0.33)
     with pytest.raises(UserError, match=r"logit_adjustment = 0.33: give one of 0, 0.25"):
         with_methods(SPACE, (odd,), CLASSES)
