@@ -22,6 +22,7 @@ from sweeps.execution.mailbox import Answer, Order
 from sweeps.execution.slot import Slot
 from sweeps.execution.worker_group import WorkerGroups
 from sweeps.strategy.search import Search
+from sweeps.strategy.starting import check_start
 from tce_core.errors import TemporaryError, UserError
 from tce_core.results import EpochResult
 
@@ -96,6 +97,7 @@ class StudySearcher(Searcher):
         trial = self.search.next()
         if trial is None:
             return FINISHED if self.search.finished or self.search.stop_requested else None
+        check_start(self.search.plan)  # trials that start from different weights cannot be compared
         self.numbers[trial_id] = trial.number
         order = Order(0, trial.number, trial.config, trial.epoch + 1, trial.trunk, self.search.sees_test(trial))
         group = self.groups.take(order)

@@ -4,12 +4,14 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
 
 from sweeps import run, sweep
 from sweeps.execution.preflight import preflight
+from sweeps.execution.tune import StudySearcher
 from sweeps.reporting.summary import summary, verdict
 from sweeps.storage.record import Record
 from sweeps.strategy.planning import plan_of
@@ -191,6 +193,18 @@ def test_a_sweep_resumes_with_the_weights_that_it_began_with(begun):
     copy.unlink()
     line = refusal(resume)
     assert line == f"{copy}: sweep 'mine' starts from these weights, and they are gone; put them back"
+
+
+def test_a_trial_does_not_begin_with_weights_that_changed_while_the_sweep_runs(begun, storage):
+    _, copy = begun
+    groups = SimpleNamespace(free=[None], take=lambda order: SimpleNamespace(mailbox=order.trial))
+    searcher = StudySearcher(Search(Record.load(storage, "mine")), groups)
+    assert searcher.suggest("first")["mailbox"] == 0
+    with open(copy, "ab") as file:
+        file.write(b"more")
+    assert searcher.suggest("second") == StudySearcher.FINISHED
+    assert str(searcher.failure).startswith(f"{copy}: the weights have changed since sweep 'mine' began")
+    assert list(searcher.numbers) == ["first"]
 
 
 def test_the_start_is_no_option_of_a_resumed_sweep(weights):
