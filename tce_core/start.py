@@ -37,6 +37,8 @@ class ClassMatch:
     dropped: tuple[str, ...] = ()
     """Classes of the file that the data set does not have."""
     by_name: bool = True
+    adjusted: bool = False
+    """Whether a logit adjustment is folded into the file's weights."""
 
     def __str__(self) -> str:
         """Plain English, such as `19 classes by name; new: pole, wall; dropped: sky`."""
@@ -44,6 +46,7 @@ class ClassMatch:
         new = [name for name, row in zip(self.classes, self.rows, strict=True) if row is None]
         parts = [f"{known} classes {'by name' if self.by_name else 'in their order, because the file has no names'}"]
         parts += [f"{word}: {', '.join(names)}" for word, names in (("new", new), ("dropped", self.dropped)) if names]
+        parts += ["without its logit adjustment"] if self.adjusted else []
         return "; ".join(parts)
 
 
@@ -75,7 +78,8 @@ def load_start(model: nn.Module, config: TrialConfig, class_names: Sequence[str]
     """
     path = Path(config.start or "")
     state, metadata = read_state(path)
-    for key, stated in _settings(path, state, metadata).items():
+    settings, own = _settings(path, state, metadata), model.state_dict()
+    for key, stated in settings.items():
         if (wanted := getattr(config, key)) != stated:
             value = json.dumps(stated, separators=(",", ":"))
             raise UserError(
@@ -84,9 +88,14 @@ def load_start(model: nn.Module, config: TrialConfig, class_names: Sequence[str]
             )
     match = _match(path, state, metadata, class_names)
     bias = state[BIAS] + _offset(path, metadata, len(state[BIAS])).to(state[BIAS])
-    own = model.state_dict()
     head = {HEAD: _rows(state[HEAD], own[HEAD], match), BIAS: _rows(bias, own[BIAS], match)}
-    load_into(model, {**state, **head}, path)
+    try:
+        load_into(model, {**state, **head}, path)
+    except UserError as error:
+        if settings:
+            raise
+        flags = f"its model with --set trial.encoder=NAME, not {config.encoder}, and the like"
+        raise UserError(f"{error}; the file does not say what it is: give {flags}") from None
     return match
 
 
@@ -143,13 +152,14 @@ def _match(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str], class_names: Sequence[str]
 ) -> ClassMatch:
     names, classes, number = class_names_of(metadata), tuple(class_names), len(state[HEAD])
+    adjusted = bool(_offset(path, metadata, number).any())
     if names is None:
         if number != len(classes):
             raise UserError(
                 f"{path}: weights for {number} classes without names, but the data set has {len(classes)}; "
                 "name them in the metadata of a safetensors file, as a JSON list under 'classes'"
             )
-        return ClassMatch(tuple(range(number)), classes, by_name=False)
+        return ClassMatch(tuple(range(number)), classes, by_name=False, adjusted=adjusted)
     if len(set(names)) != number:
         raise UserError(f"{path}: it names {len(set(names))} different classes, but has weights for {number}")
     if not set(names) & set(classes):
@@ -159,7 +169,7 @@ def _match(
         )
     row = {name: place for place, name in enumerate(names)}
     dropped = tuple(name for name in names if name not in classes)
-    return ClassMatch(tuple(row.get(name) for name in classes), classes, dropped)
+    return ClassMatch(tuple(row.get(name) for name in classes), classes, dropped, adjusted=adjusted)
 
 
 def _rows(stored: Tensor, new: Tensor, match: ClassMatch) -> Tensor:

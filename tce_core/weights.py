@@ -24,6 +24,8 @@ HEAD, BIAS = "segmentation_head.0.weight", "segmentation_head.0.bias"
 """The last convolution of a DeepLabv3+ of smp: a row for each class."""
 FOLDER_FILES = ("config.json", "model.safetensors")
 """What a folder of smp's `save_pretrained` holds."""
+ENDED = '", …'
+"""Instead of the rest of a list of keys."""
 DESCRIBED = ("config", "architecture")
 """Keys of the metadata that describe the model, as JSON: our configuration, or arguments of smp."""
 
@@ -145,7 +147,8 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None
         model.load_state_dict(state)
     except RuntimeError as error:
         lines = str(error).strip().splitlines()
-        raise UserError(f"{path}: the weights do not fit the model: {lines[min(1, len(lines) - 1)].strip()}") from None
+        first, more, _ = lines[min(1, len(lines) - 1)].strip().partition('", "')  # of the keys, which can be hundreds
+        raise UserError(f"{path}: the weights do not fit the model: {first}{more and ENDED}") from None
 
 
 def config_of(path: Path, metadata: Mapping[str, str]) -> TrialConfig:

@@ -132,7 +132,9 @@ def test_every_folded_adjustment_is_undone(model, weights, fast_config, folds):
     state = {**model.state_dict(), "segmentation_head.0.bias": bias.float()}
     metadata = {"tau": str(tau), "class_shares": json.dumps(last), "adjusted_before": json.dumps(before)}
     order = NAMES[::-1]
-    found = started(fast_config, weights(state, **metadata), order).segmentation_head[0].bias
+    path = weights(state, **metadata)
+    assert str(match_classes(path, order)) == "5 classes by name; without its logit adjustment"
+    found = started(fast_config, path, order).segmentation_head[0].bias
     assert torch.allclose(found.flip(0), model.segmentation_head[0].bias, atol=1e-6)
 
 
@@ -205,6 +207,10 @@ def test_files_that_hold_no_such_model_are_refused(weights, fast_config, tmp_pat
     state = build_model(fast_config(decoder_channels=32), 5).state_dict()
     torch.save(state, tmp_path / "wide.pt")
     assert "the weights do not fit the model" in refusal(started, fast_config, tmp_path / "wide.pt", NAMES)
+    line = refusal(started, fast_config, tmp_path / "wide.pt", NAMES, encoder="resnet18")
+    assert 'Missing key(s) in state_dict: "encoder.conv1.weight", …; the file does not say what it is: give' in line
+    assert "--set trial.encoder=NAME, not resnet18" in line
+    assert len(line) < 400
 
 
 # Training
