@@ -38,14 +38,17 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
         Lines of text by their headings.
     """
     from tce_core.devices import default_device
+    from tce_core.freezing import training_mode
     from tce_core.run import Run
 
     space = parse_space(plan.space, plan.space_file)
     trained = (settings for settings in space.baselines.values() if settings.get("train") != "nothing")
     config = space.config(next(trained, {}))
     run = Run(config, data, default_device())
+    training_mode(run.model, config.train)
+    run.epoch = config.trunk_epochs  # a step of the trunk is not one of this configuration
     started = time.perf_counter()
-    loss = float(run.step(0))
+    loss = float(run.step(run.epoch * run.steps))
     seconds = time.perf_counter() - started
     run.close()
     trials = len(space.baselines) + plan.trials + plan.confirmation_runs

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 
 from sweeps import run, sweep
-from sweeps.execution.preflight import preflight
+from sweeps.execution.preflight import dry_run, preflight
 from sweeps.execution.tune import StudySearcher
 from sweeps.reporting.summary import summary, verdict
 from sweeps.storage.record import Record
@@ -22,6 +22,7 @@ from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.model import build_model
+from tce_core.run import Run
 from tests.sweeps.reporting.screen import NAMES, Screen
 from tests.sweeps.searching import EPOCHS, SPACE, train
 
@@ -115,6 +116,23 @@ def test_the_limit_of_epochs_counts_the_evaluation_as_one(plan):
 )
 def test_settings_that_do_not_fit_the_weights_are_refused_before_the_first_trial(plan, data, changes, said):
     assert said in refusal(lambda: preflight(plan("--set", *changes), data))
+
+
+def test_the_step_of_a_dry_run_is_one_of_the_configuration(plan, data, monkeypatch):
+    """Behind the trunk, where the tilt begins at 0; what is frozen is in evaluation mode."""
+    seen, step = [], Run.step
+
+    def observed(run, number):
+        loss = step(run, number)
+        seen.append((number, run.loss.t > 0, run.model.encoder.training, run.model.segmentation_head.training))
+        return loss
+
+    monkeypatch.setattr(Run, "step", observed)
+    tilted = "baselines.mcce={loss: class_tilt, tilt_warmup: 0.5}"
+    dry_run(
+        plan("--trunk", "0.5", "--epochs", "4", "--set", "trial.train=head", "trial.crop=[32,48]", tilted), data, 1, 1
+    )
+    assert seen == [(2 * 2, True, False, True)]
 
 
 def test_a_file_that_is_no_model_and_a_baseline_with_its_own_epochs_are_refused(plan, tmp_path):
