@@ -40,7 +40,7 @@ def train(
         checkpoint: a file that is rewritten before every yield. If it exists at the start, the run continues from it,
             and the first result is the one in the file. Default: no checkpoint.
         trunk: a checkpoint of the trunk (`config.plain`) that several runs share. The run starts from it, and the first
-            result is the one in the file. If the file is missing or damaged, the trunk is trained, and written there.
+            result is the one in the file. If it is missing, damaged or of another trunk, a new one replaces it.
             Default: the trunk is trained, and written to `checkpoint`.
         test: whether the last result holds the test split, too, if there is one. Leave it out wherever something is
             chosen by the results.
