@@ -3,6 +3,7 @@
 import getpass
 import json
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -168,6 +169,9 @@ class Mirror:
         if best_path is not None and best_path.is_file():
             best = best_path.read_bytes()
             self._upload_files("best", best.hex(), lambda folder: (folder / best_path.name).write_bytes(best))
+        if best_path is not None and view.record.finished:
+            for name in ("comparison", "counts"):
+                self._upload_folder(best_path.parent / name)
 
     def _write_setup(self, plan: dict[str, Any], folder: Path) -> None:
         """Write the environment and the search space into `folder`, and log the data set as an MLflow input."""
@@ -190,6 +194,13 @@ class Mirror:
             self.client.log_artifacts(run.run_id, folder)
         self.client.set_tag(run.run_id, tag, digest)
         run.tags[tag] = digest
+
+    def _upload_folder(self, folder: Path) -> None:
+        """Upload the files of a folder into one of the same name, if there are any."""
+        files = sorted(path for path in folder.glob("*.*") if path.is_file())
+        if files:
+            source = json.dumps([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
+            self._upload_files(folder.name, source, lambda copy: shutil.copytree(folder, copy / folder.name))
 
 
 def _user() -> str:

@@ -3,7 +3,8 @@
 The best of many noisy trials is partly lucky, so its own figures prove nothing. The point with the best prospects and
 the reference are trained with one fresh seed after another, until the probability that the point beats the reference
 is above `SURE` or below `HOPELESS`, or its seeds are used up; then the next point has its turn. A point that is judged
-after every seed has many chances to look good, so the probability is corrected for their number (Bonferroni).
+after every seed, and one of several points, has many chances to look good, so the probability is corrected for the
+number of seeds or points, whichever is larger (Bonferroni).
 `benchmarks/proof.py` measures how often a race is wrong.
 """
 
@@ -113,7 +114,7 @@ class Race:
         probability = self._probability(point) if len(fresh) >= FIRST_SEEDS else 0.5
         judged = len(fresh) >= FIRST_SEEDS
         lost = judged and (probability < HOPELESS or not self._keeps_floors(point))
-        looks = max(1, self.most - FIRST_SEEDS + 1)
+        looks = max(LEADERS, self.most - FIRST_SEEDS + 1)
         corrected = 1 - looks * (1 - probability) if judged and probability > 0.5 else probability
         return Contender(point, sign * prospect, len(fresh), max(0.0, min(corrected, 1.0)), failed or lost)
 

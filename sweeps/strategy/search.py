@@ -93,7 +93,7 @@ class Search:
         self.stop_requested = True
 
     def sees_test(self, trial: TrialRecord) -> bool:
-        """Whether a trial is evaluated on the test split, too: only where nothing is chosen by its figures there."""
+        """Whether a trial is evaluated on the test split, too: only if nothing is chosen by its figures there."""
         return trial.role == "confirm" or trial.untrained or bool(self.plan.methods)
 
     @property
@@ -178,7 +178,7 @@ class Search:
 
     def _next_confirmation(self) -> TrialRecord | None:
         for trial, seed in self._confirmations_due():
-            config = {**trial.config, "seed": seed}
+            config = trial.config | {"seed": seed}
             if (plain := self.trunks.due(config)) is not None:
                 return self._begin_trunk(plain)
             if not self._waits(config):
@@ -186,7 +186,6 @@ class Search:
         return None
 
     def _confirmations_due(self) -> list[tuple[TrialRecord, int]]:
-        """The trials to train again, with their fresh seeds: see `Confirmations`."""
         to_come = sum(trial.epochs_left for trial in self._running())
         if not self._search_complete() or self.budget.limit(to_come + self.full_budget - 1) is not None:
             return []  # a run that could not end would be in vain

@@ -1,10 +1,14 @@
 """A comparison as a user runs it: killed, continued, and its tables: real Ray, Optuna and MLflow."""
 
 import csv
+from pathlib import Path
 
 import numpy as np
+from mlflow import MlflowClient
 
 from sweeps.reporting.compared import Compared
+from sweeps.reporting.comparison import FILES
+from sweeps.reporting.tracking import EXPERIMENT
 from sweeps.storage.folder import SweepFolder
 from tce_core.iou import iou_from_counts
 from tests.sweeps.driver import faulty
@@ -44,6 +48,11 @@ def test_a_comparison_that_is_killed_ends_with_its_tables(place):
         "mcce+adjusted",
     ]
     assert not (place.folder / "runs" / "a" / "best.yaml").exists()
+    client = MlflowClient(f"sqlite:///{place.folder}/mlflow.db")
+    (shown,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], "tags.role = 'sweep'")
+    assert shown.info.status == "FINISHED"
+    for name, files in {"comparison": set(FILES), "counts": {f"trial-0000{n}.parquet" for n in range(4)}}.items():
+        assert {Path(file.path).name for file in client.list_artifacts(shown.info.run_id, name)} == files
     again = place.start(*arguments).ended()
     assert "Gain over mcce" in again
     assert place.epochs() == 8

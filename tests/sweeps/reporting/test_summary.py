@@ -22,7 +22,7 @@ def test_brackets_in_names_are_text_and_not_markup(begin):
 @pytest.mark.parametrize(
     ("winner_again", "basis", "gain"),
     [
-        (((0.5, 0.22), (0.5, 0.28)), "mean over 2 fresh seeds", "+0.150"),  # (.22 + .28) / 2 - (.08 + .12) / 2
+        (((0.5, 0.24), (0.5, 0.26)), "mean over 2 fresh seeds", "+0.150"),  # (.24 + .26) / 2 - (.08 + .12) / 2
         (((0.5, 0.2),), "mean over 1 fresh seed", "+0.120"),  # .2 - .08
         ((None,), "one seed, also used for the choice", "+0.300"),
     ],
