@@ -173,10 +173,13 @@ class Record(Ledger):
         self.store.call(create)
         return self.keep(replace(trial_record(trial), number=number))
 
-    def retry(self, failed: TrialRecord) -> TrialRecord:
-        """Begin a failed trial again, as a new trial with the same configuration."""
+    def retry(self, failed: TrialRecord, *, trunks_kept: bool = True) -> TrialRecord:
+        """Begin a failed trial again, as a new trial with the same configuration.
+
+        `trunks_kept`: whether the checkpoints of trunks are still there. Without its trunk the trial trains its own.
+        """
         frozen = self.store.call(lambda: self.study.get_trials(deepcopy=False))[failed.number]
-        known = {"repeats": failed.repeats, "trunk": failed.trunk, "until": failed.until}
+        known = {"repeats": failed.repeats, "trunk": failed.trunk if trunks_kept else None, "until": failed.until}
         origin = {"retries": failed.number} | {key: value for key, value in known.items() if value is not None}
         return self.begin(
             failed.role, failed.label, failed.config, failed.params, frozen.distributions, failed.system_attrs, **origin

@@ -131,9 +131,10 @@ def extend(record: Record, options: ResumeOptions) -> None:
     if not is_extended(record, options):
         return
     failures = record.failures() if options.retry_failed else []
+    trunks_kept = not record.finished  # the end of a sweep deletes their checkpoints
     record.reopen(extended_plan(record, options))
     for trial in failures:
-        record.retry(trial)
+        record.retry(trial, trunks_kept=trunks_kept)
 
 
 def is_extended(record: Record, options: ResumeOptions) -> bool:

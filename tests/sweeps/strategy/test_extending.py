@@ -157,6 +157,24 @@ def test_a_retried_trial_has_the_same_configuration_and_replaces_the_failed_one(
     assert search.record[failed.number].state.name == "FAIL"
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_trial_that_is_retried_after_the_end_trains_its_own_trunk(begin, finished):
+    """The end of a sweep deletes the trunks' checkpoints. An interruption does not."""
+    space = {**ONE_BASELINE, "trial": {**ALONE["trial"], "trunk": 0.5}}
+    search = begin(space=space, trials=1, confirm=0)
+    trunk = train(search, search.next(), (0.5, 0.1))
+    train(search, search.next(), (0.5, 0.1))
+    failed = search.next()
+    assert failed.trunk == trunk.number
+    search.record_end(failed.number, "its workers died")
+    if finished:
+        search.record.finish()
+    search = extended(search, retry_failed=True)
+    again = search.next()
+    assert (again.retries, again.trunk) == (failed.number, None if finished else trunk.number)
+    assert again.budget == (EPOCHS if finished else EPOCHS // 2)
+
+
 def test_a_failed_baseline_and_a_failed_confirmation_run_are_retried(begin):
     search = begin(space=ONE_BASELINE, trials=1, confirm=1)
     search.record_end(search.next().number, "diverged")
