@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
 
 def write_result(outcome: Outcome, class_names: tuple[str, ...], folder: SweepFolder) -> None:
-    """Write the recommended configuration and the plots of the front; of a comparison, its tables.
+    """Write the recommended configuration and the plots of the front; of a comparison that has ended, its tables.
 
     Raises:
         UserError: they cannot be written.
     """
-    if outcome.record.plan.methods:
-        if compared := Compared.of(outcome.record, folder):
-            write_comparison(compared, folder.comparison)
-    else:
+    if not outcome.record.plan.methods:
         write_best(outcome, class_names, folder)
+    elif outcome.record.finished:
+        write_comparison(Compared.of(outcome.record, folder), folder.comparison)
 
 
 def show_result(tracking: "Tracking", class_names: tuple[str, ...], folder: SweepFolder) -> None:

@@ -96,10 +96,13 @@ def extended_plan(record: Record, options: ResumeOptions) -> Plan:
     """The plan of a recorded sweep with the limits that the options change.
 
     Raises:
-        UserError: fewer trials than before, or a limit without room for the sweep's runs.
+        UserError: fewer trials than before, a limit without room for the sweep's runs, or a comparison.
     """
     plan, space = record.plan, parse_space(record.plan.space, record.plan.space_file)
     changes = options.changes
+    if plan.methods and changes:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in changes)
+        raise UserError(f"{flags}: '{plan.name}' is a comparison, which searches nothing; resume it without this")
     trials = changes.get("trials", plan.trials)
     if trials < plan.trials:
         raise UserError(f"--trials {trials}: sweep '{plan.name}' has {plan.trials} already; give more")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sweeps.storage.plan import Method
 from sweeps.strategy.options import ResumeOptions, Runtime
 from sweeps.strategy.planning import extend, resolve_name
 from sweeps.strategy.search import Search
@@ -173,6 +174,12 @@ def test_a_trial_that_is_retried_after_the_end_trains_its_own_trunk(begin, finis
     again = search.next()
     assert (again.retries, again.trunk) == (failed.number, None if finished else trunk.number)
     assert again.budget == (EPOCHS if finished else EPOCHS // 2)
+
+
+def test_a_comparison_has_no_limits_to_change(begin):
+    search = begin(space=ONE_BASELINE, trials=0, confirm=0, methods=(Method("mcce", "mcce"),))
+    with pytest.raises(UserError, match="--trials, --patience: 'one' is a comparison, which searches nothing"):
+        extended(search, trials=3, patience=5)
 
 
 def test_a_failed_baseline_and_a_failed_confirmation_run_are_retried(begin):
