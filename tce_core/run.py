@@ -89,10 +89,16 @@ class Run:
         return self.curve_on(split) if split is not None and split.pixel_counts.any() else None
 
     def curve_on(self, split: Split) -> tuple[Scores, ...]:
-        """Evaluate the model with every strength of adjustment, and note the counts."""
-        _, pixels = evaluate(self.model, split, self.device, bf16=self.bf16, offsets=self.offsets)
-        self.counts[split.name] = ImageCounts.of(split, self.taus, pixels.numpy())
-        return measured_curve(self.taus, pixels.numpy())
+        """Evaluate the model with every strength of adjustment, and note the counts.
+
+        A class that the truth of the split lacks has no IoU, also if a model predicts it somewhere: otherwise one wrong
+        pixel would make it the worst class of this model and not of another.
+        """
+        _, found = evaluate(self.model, split, self.device, bf16=self.bf16, offsets=self.offsets)
+        pixels = found.numpy()
+        pixels[..., split.pixel_counts.sum(axis=0) == 0] = 0
+        self.counts[split.name] = ImageCounts.of(split, self.taus, pixels)
+        return measured_curve(self.taus, pixels)
 
     def train_epoch(self) -> float | None:
         """Train one epoch, and return the mean of its losses; None if it has no step."""

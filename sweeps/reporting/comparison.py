@@ -1,6 +1,7 @@
 """The files of a comparison, and its text on the terminal."""
 
 import csv
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -57,10 +58,13 @@ def print_comparison(compared: Compared, folder: Path, console: Console) -> None
 def about(compared: Compared) -> str:
     """Say in sentences what the figures are."""
     plan = compared.plan
-    sentences = [
-        f"Figures in percent: the mean over {compared.seeds} seeds with its 95% interval over images and seeds.",
-        f"Each training has {compared.epochs} epochs.",
-    ]
+    of = f"the mean over {compared.seeds} seeds with its 95% interval over images and seeds"
+    if compared.seeds == 1:
+        of = "of one seed, with their 95% interval over images; what another seed would change is unknown"
+    sentences = [f"Figures in percent: {of}.", f"Each training has {compared.epochs} epochs."]
+    names = zip(plan.classes, compared.reference.models[0].scores.iou, strict=True)
+    if absent := [name for name, iou in names if math.isnan(iou)]:
+        sentences.append(f"The {compared.split} split does not show {', '.join(absent)}: left out of every measure.")
     if compared.split == "test":
         sentences.append("They are of the test split, which chose nothing.")
     else:

@@ -10,9 +10,13 @@ import torch
 
 from tce_core import distributed
 from tce_core.checkpoint import read_checkpoint
+from tce_core.data.dataset import open_dataset
+from tce_core.data.schema import ClassInfo
+from tce_core.data.writer import SplitWriter
 from tce_core.devices import use_bf16
 from tce_core.divergence import NonFiniteLossError
 from tce_core.errors import UserError
+from tce_core.image_counts import read_counts
 from tce_core.loss_table import LOSSES
 from tce_core.run import Run
 from tce_core.schedules import learning_rate, tilt
@@ -237,3 +241,22 @@ def test_a_run_asks_how_many_workers_there_are(fast_config, streets, monkeypatch
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     with pytest.raises(UserError, match="batch_size 4 cannot be shared evenly by 3 workers"):
         next(train(fast_config(), streets, device=CPU))
+
+
+def test_a_class_that_the_split_does_not_show_has_no_iou(fast_config, tmp_path):
+    """A model that predicts it somewhere is not punished, nor is the class its worst one."""
+    classes = [ClassInfo(k, name, (k, k, k)) for k, name in enumerate(("road", "car"))]
+    draw = np.random.default_rng(0)
+    for name, labels in (("train", 2), ("val", 1)):
+        with SplitWriter(tmp_path / f"{name}.arrow", classes, "drawn", name) as writer:
+            for i in range(4):
+                image = draw.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+                writer.add(f"{i}", image, draw.integers(0, labels, (48, 64), dtype=np.uint8))
+    file = tmp_path / "counts.parquet"
+    results = train(fast_config(epochs=1, batch_size=2), open_dataset(tmp_path), counts=file, device=CPU)
+    (last,) = list(results)
+    for scores in last.curve:
+        assert 0 <= scores.iou[0] <= 1
+        assert np.isnan(scores.iou[1])
+        assert scores.report.worst_class == 0
+    assert not read_counts(file)["val"].pixels[..., 1].any()
