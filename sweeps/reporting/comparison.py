@@ -11,7 +11,7 @@ from rich.console import Console
 
 from sweeps.reporting.compared import Compared
 from sweeps.reporting.paper_tables import comparison_tables
-from sweeps.reporting.table_formats import latex, markdown, print_table
+from sweeps.reporting.table_formats import latex, markdown, print_table, transposed
 from sweeps.storage.measures import FINE_MEASURES, MEASURES
 from tce_core.errors import file_error
 from tce_core.files import replacing
@@ -46,7 +46,8 @@ def write_comparison(compared: Compared, folder: Path) -> None:
 
 def print_comparison(compared: Compared, folder: Path, console: Console) -> None:
     """Print the tables that fit, what was evaluated, and where the files are."""
-    tables = comparison_tables(compared)
+    first, *others = comparison_tables(compared)
+    tables = [transposed(first), *others]
     few = len(compared.results) <= SHOWN_METHODS
     for table in tables if few else (tables[0], tables[-1]):
         print_table(table, console)

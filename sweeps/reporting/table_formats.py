@@ -54,6 +54,13 @@ def print_table(table: Table, console: Console) -> None:
         console.print(table.note, highlight=False, markup=False, style="dim", soft_wrap=True)
 
 
+def transposed(table: Table) -> Table:
+    """Return the table with its rows as columns: wide figures of many measures then fit beside each other."""
+    columns = zip(table.head[1:], *(row[1:] for row in table.rows), strict=True)
+    rows = tuple((Cell(name), *cells) for name, *cells in columns)
+    return Table(table.title, (table.head[0], *(row[0].text for row in table.rows)), rows, table.note)
+
+
 def tex(text: str) -> str:
     """Escape what LaTeX would read as a command."""
     return re.sub(r"[\\~^&%$#_{}]", lambda found: SPECIAL.get(found[0], "\\" + found[0]), text)

@@ -4,7 +4,7 @@ The best of many noisy trials is partly lucky, so its own figures prove nothing.
 the reference are trained with one fresh seed after another, until the probability that the point beats the reference
 is above `SURE` or below `HOPELESS`, or its seeds are used up; then the next point has its turn. A point that is judged
 after every seed, and one of several points, has many chances to look good, so the probability is corrected for the
-number of seeds or points, whichever is larger (Bonferroni).
+number of looks and of other points (Bonferroni).
 `benchmarks/proof.py` measures how often a race is wrong.
 """
 
@@ -37,7 +37,7 @@ class Contender:
     seeds: int
     """Its completed fresh seeds."""
     probability: float
-    """That its mean lead exceeds the reference's, corrected for the looks; 0.5 if nothing is known."""
+    """That its mean lead exceeds the reference's, corrected for the chances; 0.5 if nothing is known."""
     hopeless: bool
     """Whether it cannot win any more: it does not beat the reference, misses a floor on average, or has failed."""
 
@@ -114,8 +114,8 @@ class Race:
         probability = self._probability(point) if len(fresh) >= FIRST_SEEDS else 0.5
         judged = len(fresh) >= FIRST_SEEDS
         lost = judged and (probability < HOPELESS or not self._keeps_floors(point))
-        looks = max(LEADERS, self.most - FIRST_SEEDS + 1)
-        corrected = 1 - looks * (1 - probability) if judged and probability > 0.5 else probability
+        chances = self.most - FIRST_SEEDS + LEADERS  # a look after each seed from the second on, and the other points
+        corrected = 1 - chances * (1 - probability) if judged and probability > 0.5 else probability
         return Contender(point, sign * prospect, len(fresh), max(0.0, min(corrected, 1.0)), failed or lost)
 
     def _probability(self, point: Point) -> float:

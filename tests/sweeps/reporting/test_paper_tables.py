@@ -22,7 +22,7 @@ from sweeps.reporting.paper_tables import (
     measure_table,
     table_3_measures,
 )
-from sweeps.reporting.table_formats import latex, markdown, tex
+from sweeps.reporting.table_formats import latex, markdown, tex, transposed
 from sweeps.storage.plan import Method
 from tce_core.evidence.intervals import Estimate
 from tce_core.iou import iou_from_counts
@@ -82,6 +82,11 @@ def test_formats():
     assert markdown(table) == "### T_1\n\n| a | b\\|c |\n| --- | ---: |\n| 50% | **1** |\n\nA & B.\n"
     assert r"50\% & \textbf{1} \\" in latex(table)
     assert r"\caption{T\_1. A \& B.}" in latex(table)
+    turned = transposed(
+        Table("T", ("a", "x", "y"), ((Cell("m"), Cell("1"), Cell("2", True)), (Cell("n"), Cell("3"), Cell("4"))))
+    )
+    assert turned.head == ("a", "m", "n")
+    assert turned.rows == ((Cell("x"), Cell("1"), Cell("3")), (Cell("y"), Cell("2", True), Cell("4")))
     assert tex("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
 
 
