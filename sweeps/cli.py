@@ -38,6 +38,22 @@ def add_address(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--address", help="a Ray cluster to join (default: this machine alone)")
 
 
+def add_runtime(parser: Parser, trainings: str, name: str) -> None:
+    """Add where trainings run and where they are kept; `trainings` and `name` are words of the help."""
+    where = parser.add_argument_group("where it runs")
+    where.add_argument("--workers-per-trial", type=positive, metavar="N", help="data-parallel workers (default: 1)")
+    where.add_argument("--gpus-per-worker", type=amount, metavar="G", help="default: 1 where there are GPUs, else 0")
+    where.add_argument("--cpus-per-worker", type=positive, metavar="C", help="default: 1, or on GPUs cores / GPUs")
+    where.add_argument(
+        "--concurrent", type=positive, metavar="N", help=f"{trainings} at a time (default: all that fit)"
+    )
+    add_address(where)
+    kept = parser.add_argument_group("how it is kept")
+    kept.add_argument("--name", help=name)
+    add_storage(kept)
+    add_tracking_uri(kept)
+
+
 def add_floor(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--floor",

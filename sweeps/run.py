@@ -14,11 +14,8 @@ from sweeps.cli import (
     DONE,
     INTERRUPTED,
     Parser,
-    add_address,
     add_floor,
-    add_storage,
-    add_tracking_uri,
-    amount,
+    add_runtime,
     fraction,
     hours,
     natural,
@@ -109,16 +106,7 @@ def parser(prog: str = "python sweeps/run.py") -> Parser:
     less.add_argument(
         "--max-hours", type=hours, metavar="H", help="hours of running time; time spent interrupted does not count"
     )
-    where = p.add_argument_group("where it runs")
-    where.add_argument("--workers-per-trial", type=positive, metavar="N", help="data-parallel workers (default: 1)")
-    where.add_argument("--gpus-per-worker", type=amount, metavar="G", help="default: 1 where there are GPUs, else 0")
-    where.add_argument("--cpus-per-worker", type=positive, metavar="C", help="default: 1, or on GPUs cores / GPUs")
-    where.add_argument("--concurrent", type=positive, metavar="N", help="trials at a time (default: all that fit)")
-    add_address(where)
-    kept = p.add_argument_group("how it is kept")
-    kept.add_argument("--name", help="name of the sweep (default: DATASET-1, DATASET-2, …)")
-    add_storage(kept)
-    add_tracking_uri(kept)
+    add_runtime(p, "trials", "name of the sweep (default: DATASET-1, DATASET-2, …)")
     again = p.add_argument_group("how it continues")
     again.add_argument(
         "--resume",

@@ -11,10 +11,7 @@ from sweeps.cli import (
     DONE,
     INTERRUPTED,
     Parser,
-    add_address,
-    add_storage,
-    add_tracking_uri,
-    amount,
+    add_runtime,
     fraction,
     natural,
     objective,
@@ -68,16 +65,7 @@ def parser(prog: str = "tilted-sweeps compare") -> Parser:
     what.add_argument(
         "--miou-allowance", type=fraction, metavar="A", help="how far an adjustment may lower mIoU (default: 0.01)"
     )
-    where = p.add_argument_group("where it runs")
-    where.add_argument("--workers-per-trial", type=positive, metavar="N", help="data-parallel workers (default: 1)")
-    where.add_argument("--gpus-per-worker", type=amount, metavar="G", help="default: 1 where there are GPUs, else 0")
-    where.add_argument("--cpus-per-worker", type=positive, metavar="C", help="default: 1, or on GPUs cores / GPUs")
-    where.add_argument("--concurrent", type=positive, metavar="N", help="trainings at a time (default: all that fit)")
-    add_address(where)
-    kept = p.add_argument_group("how it is kept")
-    kept.add_argument("--name", help="name of the comparison (default: DATASET-compared-1, …)")
-    add_storage(kept)
-    add_tracking_uri(kept)
+    add_runtime(p, "trainings", "name of the comparison (default: DATASET-compared-1, …)")
     return p
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from sweeps.storage.record import Record
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.cross_fit import choose_tau
 from tce_core.errors import UserError
+from tce_core.evidence.jackknife import Jackknife
 from tce_core.image_counts import read_counts
 from tce_core.results import Scores
 
@@ -27,6 +29,11 @@ class Model:
     """On the split that is compared, with its strength of adjustment."""
     counts: Counts | None
     """(N, 3, K) true positives, false positives and false negatives of each image; None if their file is gone."""
+
+    @cached_property
+    def jackknife(self) -> Jackknife | None:
+        """The IoUs without each image; None without counts."""
+        return None if self.counts is None else Jackknife.of(self.counts)
 
 
 @dataclass(frozen=True)

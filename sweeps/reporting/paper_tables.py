@@ -116,7 +116,7 @@ def comparison_tables(compared: Compared) -> list[Table]:
 
 def _jackknives(results: Results) -> list[Jackknife]:
     """One for each model; none if the counts of a model are gone."""
-    found = [Jackknife.of(model.counts) for model in results.models if model.counts is not None]
+    found = [model.jackknife for model in results.models if model.jackknife is not None]
     return found if len(found) == len(results.models) else []
 
 
@@ -138,10 +138,9 @@ def _gains(results: Results, reference: Results, chosen: Mapping[str, measures.O
     """The gain of each class, then in mIoU, worst class and bottom quarter; none without two models to pair."""
     mine, theirs = results.by_seed(), reference.by_seed()
     seeds = sorted(mine.keys() & theirs.keys())
-    one, other = ([c for seed in seeds if (c := of[seed].counts) is not None] for of in (mine, theirs))
-    if not seeds or len(one) < len(seeds) or len(other) < len(seeds):
+    models, references = ([j for seed in seeds if (j := of[seed].jackknife) is not None] for of in (mine, theirs))
+    if not seeds or len(models) < len(seeds) or len(references) < len(seeds):
         return []
-    models, references = ([Jackknife.of(counts) for counts in of] for of in (one, other))
     by_class = [measures.mean_of([k]) for k in range(len(models[0].iou))]
     some = [chosen[name] for name in ("mIoU", "worst class", "bottom 25%")]
     return [difference(models, references, measure) for measure in (*by_class, *some)]
