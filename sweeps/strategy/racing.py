@@ -109,13 +109,12 @@ class Race:
     def _contender(self, point: Point) -> Contender:
         runs, lead = self._runs[point.trial.number], self.objectives.lead
         fresh, sign = self._leads(point), 1 if lead.maximize else -1
-        failed = any(run.failed for run in runs)
-        prospect = float(np.mean(fresh)) if len(fresh) >= FIRST_SEEDS else lead.value(point.scores)
-        probability = self._probability(point) if len(fresh) >= FIRST_SEEDS else 0.5
-        judged = len(fresh) >= FIRST_SEEDS
+        failed, judged = any(run.failed for run in runs), len(fresh) >= FIRST_SEEDS
+        prospect = float(np.mean(fresh)) if judged else lead.value(point.scores)
+        probability = self._probability(point) if judged else 0.5
         lost = judged and (probability < HOPELESS or not self._keeps_floors(point))
         chances = self.most - FIRST_SEEDS + LEADERS  # a look after each seed from the second on, and the other points
-        corrected = 1 - chances * (1 - probability) if judged and probability > 0.5 else probability
+        corrected = 1 - chances * (1 - probability) if probability > 0.5 else probability
         return Contender(point, sign * prospect, len(fresh), max(0.0, min(corrected, 1.0)), failed or lost)
 
     def _probability(self, point: Point) -> float:

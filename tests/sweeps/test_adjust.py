@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from tce_core.evaluation import evaluate
 from tce_core.results import measured_curve
 from tce_core.training import train
 from tce_core.weights import BIAS, Architecture, read_weights
+from tests.sweeps.refusal import refusal
 from tests.tce_core.states import Hostile
 
 CPU = torch.device("cpu")
@@ -68,17 +70,7 @@ def at(here, monkeypatch):
     return here
 
 
-def refused(capsys, *arguments):
-    """Run the command, which must fail with one line, and return the line."""
-    try:
-        code = main(["adjust", *map(str, arguments)])
-    except SystemExit as exit:
-        code = exit.code
-    captured = capsys.readouterr()
-    assert code == 2
-    assert captured.out == ""
-    assert re.fullmatch(r"error: [^\n]+\n", captured.err), captured.err
-    return captured.err
+refused = partial(refusal, "adjust")
 
 
 def test_the_curve_is_printed_and_the_recommended_weights_are_written(at, capsys):

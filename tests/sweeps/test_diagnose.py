@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from tce_core.data.schema import ClassInfo
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 from tce_core.model import build_model
+from tests.sweeps.refusal import refusal
 from tests.tce_core.states import Hostile
 
 ENCODER = "tu-mobilenetv3_small_050"
@@ -52,17 +54,7 @@ def at(here, monkeypatch):
     return here
 
 
-def refused(capsys, *arguments):
-    """Run the command, which must fail with one line and print nothing else, and return the line."""
-    try:
-        code = main(["diagnose", *map(str, arguments)])
-    except SystemExit as exit:
-        code = exit.code
-    captured = capsys.readouterr()
-    assert code == 2
-    assert captured.out == ""
-    assert re.fullmatch(r"error: [^\n]+\n", captured.err), captured.err
-    return captured.err
+refused = partial(refusal, "diagnose")
 
 
 def test_a_data_set_alone(at, capsys):
