@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=12, help="epochs of a trial (default: %(default)s)")
     parser.add_argument("--budget", type=int, default=96, help="epochs of a sweep (default: %(default)s)")
+    parser.add_argument("--concurrent", type=int, help="trials at a time (default: as many as fit)")
     parser.add_argument("--out", type=Path, required=True, help="file of rows, JSON lines")
     options = parser.parse_args()
     done = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
@@ -66,6 +67,7 @@ def sweep(share: float, seed: int, options: argparse.Namespace) -> Row:
             trials=options.budget,
             confirm=0,
             max_epochs=options.budget,
+            concurrent=options.concurrent,
             name="trunks",
             storage=f"sqlite:///{folder}/sweeps.db",
             tracking_uri=f"sqlite:///{folder}/mlflow.db",
