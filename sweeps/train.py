@@ -100,6 +100,8 @@ def train_export(options: TrainOptions) -> TrainResult:
         raise UserError(f"--epochs {options.epochs}: {options.config} evaluates a model as it is; leave this out")
     given = "".join(f" with --{key} {value}" for key, value in changes.items())
     config = parse_config({**export.trial.model_dump(mode="json"), **changes}, f"{options.config}{given}")
+    if config.fold is not None:
+        raise UserError(f"{options.config}: fold = {config.fold}: a model to keep learns from all of train; remove it")
     data = _open_data(options, export)
     if export.start_sha256 and start_digest({"start": config.start}) != export.start_sha256:
         print(f"{config.start} are not the weights that the sweep started from: the metrics will differ, too.")

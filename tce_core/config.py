@@ -15,16 +15,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-LATE_SETTINGS = frozenset(
-    {
-        "loss",
-        "lr",
-        "trunk",
-        "trunk_lr",
-        *FOCUS_SETTINGS,
-        *(name for loss in LOSSES.values() for name in loss.own_settings),
-    }
-)
+OF_LOSSES = [key for loss in LOSSES.values() for key in loss.own_settings]
+LATE_SETTINGS = frozenset(("loss", "lr", "trunk", "trunk_lr", *FOCUS_SETTINGS, *OF_LOSSES))
 """Keys of `TrialConfig` that change nothing in the trunk."""
 
 
@@ -130,6 +122,14 @@ class TrialConfig(BaseModel):
     jitter: Fraction = 0.4
     """Brightness, contrast and saturation change by a factor within 1 ± jitter, hue by up to jitter / 40 of a turn."""
 
+    # The images that are trained on.
+    fold: Annotated[str, Field(pattern=r"^[1-9]\d*/[1-9]\d*$")] | None = None
+    """Such as `2/5`: the second fifth of the images of `train` and `val` is evaluated, and all others are trained on
+    (see `data/folds.py`). null: the data set's own splits."""
+    group_by: Annotated[str, Field(min_length=1)] | None = None
+    """Images whose names agree before this text are in one fold, such as `_` for `aachen_000001`. null: each image is
+    on its own."""
+
     # The images of a batch, for all losses but `stochastic_tilt`, which draws its own.
     focus_share: Fraction = 0.0
     """Share of the images that are drawn for a class, which their crops show; the others come in shuffled order."""
@@ -187,6 +187,15 @@ class TrialConfig(BaseModel):
             raise ValueError(f"trunk = {self.trunk}: it leaves none of the {self.epochs} epochs; give less")
         if self.trunk_lr is not None and not self.trunk_epochs:
             raise ValueError(f"trunk_lr = {self.trunk_lr}: there is no trunk; give trunk, too")
+        return self
+
+    @model_validator(mode="after")
+    def _fold_exists(self) -> Self:
+        number, folds = (1, 2) if self.fold is None else map(int, self.fold.split("/"))
+        if number > folds or folds == 1:
+            raise ValueError(f"fold = {self.fold}: give one of at least two folds, from 1/{max(folds, 2)}")
+        if self.group_by is not None and self.fold is None:
+            raise ValueError(f"group_by = {self.group_by}: there are no folds; give fold, too")
         return self
 
     @model_validator(mode="after")

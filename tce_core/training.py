@@ -10,6 +10,7 @@ from tce_core.adjust import TAUS
 from tce_core.checkpoint import is_checkpoint_of
 from tce_core.config import TrialConfig
 from tce_core.data.dataset import Dataset
+from tce_core.data.folds import in_fold
 from tce_core.devices import default_device
 from tce_core.errors import UserError
 from tce_core.results import EpochResult
@@ -36,7 +37,7 @@ def train(
 
     Args:
         config: the settings of the run.
-        data: the data set; its `val` split is evaluated after each epoch.
+        data: the data set; its `val` split, or the fold that is held out, is evaluated after each epoch.
         checkpoint: a file that is rewritten before every yield. If it exists at the start, the run continues from it,
             and the first result is the one in the file. Default: no checkpoint.
         trunk: a checkpoint of the trunk (`config.plain`) that several runs share. The run starts from it, and the first
@@ -55,6 +56,7 @@ def train(
         CannotSave: the checkpoint or the counts cannot be written.
         NonFiniteLossError: training diverged; raised on every rank.
     """
+    data = in_fold(data, config)
     data.require_trainable()
     device = device or default_device()
     before: Run | None = None

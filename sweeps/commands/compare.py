@@ -41,6 +41,18 @@ def parser(prog: str = "tilted-sweeps compare") -> Parser:
     what.add_argument("--dataset", help="`streets` (built in, the default) or a folder of Arrow files")
     what.add_argument("--seeds", type=positive, metavar="N", help="trainings of each method (default: 5)")
     what.add_argument("--seed", type=natural, help="the first seed (default: 0)")
+    what.add_argument(
+        "--folds",
+        type=positive,
+        metavar="K",
+        help="for a small data set: hold out each K-th of its train and val images once, K trainings for each seed",
+    )
+    what.add_argument(
+        "--group-by",
+        metavar="TEXT",
+        help="images whose names agree before this text, such as frames of one drive, stay in one fold, and are "
+        "one unit of the intervals; e.g. `_`",
+    )
     what.add_argument("--epochs", type=positive, help="epochs of each training (default: the space's)")
     what.add_argument(
         "--trunk", type=float, metavar="SHARE", help="first share of the epochs, plain and trained once for all methods"

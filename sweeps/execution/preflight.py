@@ -6,6 +6,7 @@ from search_spaces.space import parse_space
 from sweeps.storage.plan import Plan
 from sweeps.strategy.starting import start_text
 from tce_core.data.dataset import Dataset
+from tce_core.data.folds import in_fold
 
 BUILT_FROM = ("encoder", "encoder_weights", "start", "output_stride", "decoder_channels", "atrous_rates")
 CHECKED = (*BUILT_FROM, "batch_size")
@@ -44,7 +45,7 @@ def dry_run(plan: Plan, data: Dataset, slots: int, cpus_per_worker: int) -> dict
     space = parse_space(plan.space, plan.space_file)
     trained = (settings for settings in space.baselines.values() if settings.get("train") != "nothing")
     config = space.config(next(trained, {}))
-    run = Run(config, data, default_device())
+    run = Run(config, in_fold(data, config), default_device())
     training_mode(run.model, config.train)
     run.epoch = config.trunk_epochs  # a step of the trunk is not one of this configuration
     started = time.perf_counter()

@@ -13,6 +13,7 @@ from sweeps.reporting.compared import Compared
 from sweeps.reporting.paper_tables import comparison_tables
 from sweeps.reporting.table_formats import latex, markdown, print_table, transposed
 from sweeps.storage.measures import FINE_MEASURES, MEASURES
+from sweeps.strategy.methods import is_export
 from tce_core.errors import file_error
 from tce_core.files import replacing
 
@@ -59,21 +60,15 @@ def print_comparison(compared: Compared, folder: Path, console: Console) -> None
 def about(compared: Compared) -> str:
     """Say in sentences what the figures are."""
     plan = compared.plan
-    of = f"the mean over {compared.seeds} seeds with its 95% interval over images and seeds"
+    units = "images" if plan.group_by is None else f"groups of images (names that agree before '{plan.group_by}')"
+    of = f"the mean over {compared.seeds} seeds with its 95% interval over {units} and seeds"
     if compared.seeds == 1:
-        of = "of one seed, with their 95% interval over images; what another seed would change is unknown"
+        of = f"of one seed, with their 95% interval over {units}; what another seed would change is unknown"
     sentences = [f"Figures in percent: {of}.", f"Each training has {compared.epochs} epochs."]
     names = zip(plan.classes, compared.reference.models[0].scores.iou, strict=True)
     if absent := [name for name, iou in names if math.isnan(iou)]:
         sentences.append(f"The {compared.split} split does not show {', '.join(absent)}: left out of every measure.")
-    if compared.split == "test":
-        sentences.append("They are of the test split, which chose nothing.")
-    else:
-        sentences.append("The data set has no test split: they are of the val split.")
-        if any(method.tau != 0 for method in plan.methods):
-            sentences.append("That split also chose settings or adjustments, so these methods look a little too good.")
-    if any(method.tau is None for method in plan.methods):
-        sentences.append("Adjusted methods: the strength of each model was chosen on the val split.")
+    sentences += _evaluated(compared)
     for results in compared.results:
         if results.failed:
             of = f"{len(results.failed)} of {compared.seeds} trainings failed ({results.failed[0]})"
@@ -81,6 +76,25 @@ def about(compared: Compared) -> str:
         if any(model.counts is None for model in results.models):
             sentences.append(f"{results.name}: counts of its images are gone, so it has no intervals.")
     return " ".join(sentences)
+
+
+def _evaluated(compared: Compared) -> list[str]:
+    """Say which images were evaluated, and what was chosen on them."""
+    methods = compared.plan.methods
+    if compared.folds > 1:
+        held_out = f"Each image of train and val was held out once, in {compared.folds} folds"
+        sentences = [f"{held_out}, and counts with the model that has not seen it."]
+        others = "on the other folds"
+    elif compared.split == "test":
+        sentences, others = ["They are of the test split, which chose nothing."], "on the val split"
+    else:
+        sentences = ["The data set has no test split: they are of the val split."]
+        others = "by cross-fitting, for each half of the images on the other half"
+    if compared.split == "val" and (files := [one.name for one in methods if is_export(one.name)]):
+        sentences.append(f"The sweep of {', '.join(files)} chose on images that are evaluated here: a little too good.")
+    if any(method.tau is None for method in methods):
+        sentences.append(f"Adjusted methods: the strength of each model was chosen {others}.")
+    return sentences
 
 
 def score_rows(compared: Compared) -> list[dict[str, Any]]:

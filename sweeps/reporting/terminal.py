@@ -107,7 +107,9 @@ def headline(search: Search, data: Dataset, slots: int) -> str:
     trunk = f"a trunk of {search.trunks.epochs} epochs, " if search.trunks.epochs else ""
     planned = f"{len(search.space.baselines)} baselines, then {plan.trials} configurations by {plan.sampler}, "
     if plan.methods:
-        planned = f"{len(plan.methods)} methods with {plan.confirm + 1} seeds each, "
+        folds = len(plan.methods[0].baselines)
+        each = f"{plan.confirm + 1} seeds" + (f" in {folds} folds" if folds > 1 else "")
+        planned = f"{len(plan.methods)} methods with {each} each, "
     return (
         f"{'Comparison' if plan.methods else 'Sweep'} '{plan.name}': {start}{trunk}{planned}"
         f"on {data.name} ({len(data.train)} images, {data.num_classes} classes), "

@@ -12,12 +12,12 @@ FIRST_SEEDS = 2
 
 @dataclass(frozen=True)
 class Method:
-    """One method of a comparison: a baseline, with a strength of logit adjustment."""
+    """One method of a comparison: a baseline, or one for each fold, with a strength of logit adjustment."""
 
     name: str
     """As it was given, such as `tce@t=0.1`."""
-    baseline: str
-    """Label of the baseline that is trained for it; several methods can share one."""
+    baselines: tuple[str, ...]
+    """Labels of the baselines that are trained for it, fold by fold; several methods can share them."""
     tau: float | None = 0.0
     """The strength; 0: the plain model; None: the one that suits each model on the validation split."""
 
@@ -69,6 +69,8 @@ class Plan:
     """SHA-256 of the weights that the trainings start from; "" if there are none."""
     methods: tuple[Method, ...] = ()
     """A comparison trains each of its methods with every seed, searches nothing and recommends nothing."""
+    group_by: str | None = None
+    """What tells the groups of a comparison over folds apart; see `TrialConfig.group_by`."""
     runs: str = ""
     """Absolute path of the folder that holds the sweep's own folder; "" if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -100,7 +102,7 @@ class Plan:
         """Rebuild a plan from JSON, which turned its tuples into lists."""
         sequences = {name: tuple(saved.get(name, ())) for name in ("rungs", "warm_start", "classes")}
         floors = tuple(Floor(**floor) for floor in saved.get("floors", ()))
-        methods = tuple(Method(**method) for method in saved.get("methods", ()))
+        methods = tuple(Method(**{**m, "baselines": tuple(m["baselines"])}) for m in saved.get("methods", ()))
         return cls(**{**saved, **sequences, "floors": floors, "methods": methods})
 
     def extended(self, **changes: Any) -> "Plan":

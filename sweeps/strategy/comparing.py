@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
-from search_spaces.space import parse_space
-from sweeps.storage.plan import Plan
+from search_spaces.space import Space, parse_space
+from sweeps.storage.plan import Method, Plan
 from sweeps.strategy.methods import with_methods
 from sweeps.strategy.options import CompareOptions, SweepOptions
 from sweeps.strategy.planning import plan_of
 from tce_core.data.dataset import Dataset
+from tce_core.data.folds import in_fold, require_groups
+from tce_core.errors import UserError
 
 
 def comparison_plan(options: CompareOptions, data: Dataset) -> Plan:
@@ -19,6 +21,39 @@ def comparison_plan(options: CompareOptions, data: Dataset) -> Plan:
     shared = options.model_dump(include=CompareOptions.model_fields.keys() & SweepOptions.model_fields.keys())
     sweep = plan_of(SweepOptions(**shared, confirm=options.seeds - 1), data)
     space, methods = with_methods(parse_space(sweep.space, sweep.space_file), options.methods, data.class_names)
+    if options.folds is not None:
+        space, methods = _in_folds(space, methods, options, data)
     raw = space.model_dump(mode="json", exclude_defaults=True) | {"space": {}}
     parse_space(raw, sweep.space_file)  # the methods fit what they have in common
-    return replace(sweep, space=raw, methods=methods, trials=0, rungs=(), sampler="random")
+    if options.group_by is not None:
+        require_groups([data.train, data.val] if options.folds else [data.test or data.val], options.group_by)
+    return replace(sweep, space=raw, methods=methods, group_by=options.group_by, trials=0, rungs=(), sampler="random")
+
+
+def _in_folds(
+    space: Space, methods: tuple[Method, ...], options: CompareOptions, data: Dataset
+) -> tuple[Space, tuple[Method, ...]]:
+    """Give each method a baseline for every fold, which trains on all the others.
+
+    Raises:
+        UserError: the data have too few images or groups, a class has no training pixel in a fold, or there is a trunk.
+    """
+    if trunk := space.config({}).trunk:
+        raise UserError(f"--folds with a trunk of {trunk:g}: each fold would need its own; leave one of them out")
+    folds = [f"{number}/{options.folds}" for number in range(1, (options.folds or 0) + 1)]
+    for fold in folds:
+        try:
+            in_fold(data, space.config({}, fold=fold, group_by=options.group_by)).require_trainable()
+        except UserError as error:
+            raise UserError(f"--folds {options.folds}: fold {fold} cannot be held out: {error}") from None
+    baselines = {
+        _label(label, fold): {**settings, "fold": fold, "group_by": options.group_by}
+        for fold in folds
+        for label, settings in space.baselines.items()
+    }
+    dealt = (replace(one, baselines=tuple(_label(one.baselines[0], fold) for fold in folds)) for one in methods)
+    return space.model_copy(update={"baselines": baselines}), tuple(dealt)
+
+
+def _label(label: str, fold: str) -> str:
+    return f"{label} fold {fold}"

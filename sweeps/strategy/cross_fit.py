@@ -49,31 +49,59 @@ def cross_fit(taus: Sequence[float], counts: Counts, objectives: Objectives, see
         None if fewer than two images have a valid pixel, or if a half does not show the class that leads.
     """
     counts = counts[:, counts[0].any(axis=(1, 2))]
-    images = counts.shape[1]
-    if images < 2:
+    if counts.shape[1] < 2:
         return None
-    halves = _halves(counts[0, :, 0] + counts[0, :, 2], seed)
-    curves = [[_scores(tau, part[half]) for tau, part in zip(taus, counts, strict=True)] for half in halves]
+    found = held_out(taus, counts, halves(counts, seed), objectives)
+    if found is None:
+        return None
+    chosen, held = found
+    return CrossFit((chosen[1], chosen[0]), scores_of(0.0, counts[0]), scores_of(np.nan, held))
+
+
+def held_out(
+    taus: Sequence[float], counts: Counts, part_of: npt.NDArray[np.int64], objectives: Objectives
+) -> tuple[tuple[float, ...], Counts] | None:
+    """Give each part of the images the strength that all other parts choose.
+
+    Args:
+        taus: T strengths; the first is 0.
+        counts: (T, N, 3, K) int64, see `cross_fit`.
+        part_of: (N,), the part of each image, from 0. Different models may have seen the parts.
+        objectives: the leading measure and the floors.
+
+    Returns:
+        The strength of each part, and the counts (N, 3, K) with these strengths; None if the images outside of a part
+        do not show the class that leads.
+    """
+    parts = range(int(part_of.max()) + 1)
+    curves = [[scores_of(tau, one[part_of != part]) for tau, one in zip(taus, counts, strict=True)] for part in parts]
     if any(math.isnan(objectives.lead.value(curve[0])) for curve in curves):
         return None
-    one, other = (choose_tau(curve, objectives) for curve in curves)
-    held_out = np.concatenate([counts[other, halves[0]], counts[one, halves[1]]])
-    return CrossFit((taus[one], taus[other]), _scores(0.0, counts[0]), _scores(np.nan, held_out))
+    chosen = np.array([choose_tau(curve, objectives) for curve in curves])
+    return tuple(taus[i] for i in chosen), counts[chosen[part_of], np.arange(counts.shape[1])]
 
 
-def _halves(truth: Counts, seed: int) -> tuple[Counts, Counts]:
+def halves(counts: Counts, seed: int = 0) -> npt.NDArray[np.int64]:
     """Split images into halves that share the images of each class, of the rarest first.
 
-    Images (N, K) with the pixels of each class are put in the order of their rarest class, and every second one goes
-    to the other half.
+    Images are put in the order of their rarest class, and every second one goes to the other half.
+
+    Args:
+        counts: (T, N, 3, K) int64, see `cross_fit`.
+        seed: seed of the order of equal images.
+
+    Returns:
+        (N,), 0 or 1.
     """
-    shown = truth > 0
-    rarity = np.where(shown, shown.sum(axis=0), len(truth) + 1)
-    mixed = np.random.default_rng(seed).permutation(len(truth))
+    shown = counts[0, :, 0] + counts[0, :, 2] > 0
+    rarity = np.where(shown, shown.sum(axis=0), len(shown) + 1)
+    mixed = np.random.default_rng(seed).permutation(len(shown))
     order = mixed[np.lexsort((rarity.argmin(axis=1)[mixed], rarity.min(axis=1)[mixed]))]
-    return order[::2], order[1::2]
+    half_of = np.zeros(len(shown), np.int64)
+    half_of[order[1::2]] = 1
+    return half_of
 
 
-def _scores(tau: float, counts: Counts) -> Scores:
+def scores_of(tau: float, counts: Counts) -> Scores:
     """The scores on some images (N, 3, K), without intervals."""
     return Scores(tau, tuple(iou_from_counts(counts.sum(axis=0)).tolist()), fine_grained(counts))

@@ -22,6 +22,7 @@ KNOWN: dict[str, dict[str, Any]] = {
 }
 """Names of the paper: Algorithm 1, and the same draws without a tilt."""
 FILES = (".yaml", ".yml")
+OF_FOLDS = {"fold": "--folds", "group_by": "--group-by"}
 
 
 def with_methods(space: Space, texts: Sequence[str], classes: Sequence[str]) -> tuple[Space, tuple[Method, ...]]:
@@ -45,10 +46,15 @@ def with_methods(space: Space, texts: Sequence[str], classes: Sequence[str]) -> 
         name, adjusted = text.removesuffix(ADJUSTED), text.endswith(ADJUSTED)
         if any(method.name == text for method in methods):
             raise UserError(f"--methods {text}: it is given twice")
-        settings, tau = _from_file(name, space, classes) if name.endswith(FILES) else (_parsed(name, space), 0.0)
+        settings, tau = _from_file(name, space, classes) if is_export(name) else (_parsed(name, space), 0.0)
         baselines[name] = settings
-        methods.append(Method(text, name, None if adjusted else tau))
+        methods.append(Method(text, (name,), None if adjusted else tau))
     return space.model_copy(update={"space": {}, "baselines": baselines}), tuple(methods)
+
+
+def is_export(method: str) -> bool:
+    """Whether a method is the file that a sweep exported."""
+    return method.removesuffix(ADJUSTED).endswith(FILES)
 
 
 def _parsed(text: str, space: Space) -> dict[str, Any]:
@@ -66,8 +72,8 @@ def _parsed(text: str, space: Space) -> dict[str, Any]:
         if not equals or not key:
             raise UserError(f"--methods {text}: '{setting}' is no setting; write {name}@KEY=VALUE, such as tce@t=0.1")
         settings[key] = _value(text, value)
-        if key in SHARED or key == "seed":
-            raise UserError(f"--methods {text}: all methods use the same {key}; use {SHARED.get(key, '--seed')}")
+        if use := {**SHARED, **OF_FOLDS, "seed": "--seed"}.get(key):
+            raise UserError(f"--methods {text}: all methods use the same {key}; use {use}")
     config = parse_config({**space.trial, **settings}, f"--methods {text}")
     for key in (setting.partition("=")[0] for setting in own):
         having = losses_with(key)
@@ -111,4 +117,4 @@ def _from_file(name: str, space: Space, classes: Sequence[str]) -> tuple[dict[st
     tau = content.get("logit_adjustment", 0.0)
     if tau not in TAUS:
         raise UserError(f"--methods {name}: logit_adjustment = {tau}: give one of {', '.join(f'{t:g}' for t in TAUS)}")
-    return config.model_dump(mode="json", exclude={*SHARED, "seed"}), float(tau)
+    return config.model_dump(mode="json", exclude={*SHARED, *OF_FOLDS, "seed"}), float(tau)

@@ -145,7 +145,12 @@ class CompareOptions(Runtime):
     methods: Annotated[tuple[str, ...], Field(min_length=1)]
     """Such as `mcce`, `tce@t=0.1`, `mcce+adjusted` or an exported file. The first one is the reference."""
     seeds: Positive = 5
-    """Trainings of each method, with `seed` and those that follow it."""
+    """Trainings of each method (in each fold), with `seed` and those that follow it."""
+    folds: Annotated[int, Field(ge=2, strict=True)] | None = None
+    """Hold out each of these parts of `train` and `val` once, instead of comparing on the data set's own split."""
+    group_by: Annotated[str, Field(min_length=1)] | None = None
+    """Images whose names agree before this text stay in one fold, and are one unit of the intervals; None: each image
+    is on its own."""
     objective: Objective = "worst_iou"
     """The measure by which the strength of an adjustment is chosen on the validation split."""
     miou_allowance: Annotated[float, Field(ge=0, le=1)] = 0.01

@@ -52,6 +52,8 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     extent = [f"trial.{key}={value}" for key, value in given.items() if value is not None]
     space_name = str(options.space or ("streets" if is_built_in(options.dataset) else "tce"))
     space = load_space(space_name, [*start_overrides(options.start), *options.overrides, *extent])
+    if any("fold" in settings for settings in (space.trial, space.space, *space.baselines.values())):
+        raise UserError(f"{space_name}: fold: a sweep has the splits of its data set; use `compare --folds K`")
     if options.start is not None:
         space = with_as_it_is(space)
     sampler = options.sampler or space.search.sampler

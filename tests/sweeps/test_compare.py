@@ -9,7 +9,9 @@ from mlflow import MlflowClient
 from sweeps.reporting.compared import Compared
 from sweeps.reporting.comparison import FILES
 from sweeps.reporting.tracking import EXPERIMENT
-from sweeps.storage.folder import SweepFolder
+from sweeps.storage.folder import SweepFolder, counts_path
+from sweeps.strategy.cross_fit import choose_tau
+from tce_core.image_counts import read_counts
 from tce_core.iou import iou_from_counts
 from tests.sweeps.driver import faulty
 from tests.sweeps.searching import TINY
@@ -17,6 +19,28 @@ from tests.sweeps.searching import TINY
 pytestmark = faulty
 METHODS = "mcce,class_tilt@t=1,mcce+adjusted"
 ARGUMENTS = ("-m", "sweeps", "compare", "--dataset", "tiny", "--methods", METHODS, "--seeds", 2, "--epochs", 2)
+
+
+def test_a_comparison_over_folds_counts_each_image_once(place):
+    """Each model's counts are of images that it has not seen; an adjustment is chosen on the other fold."""
+    (place.folder / "tiny" / "test.arrow").unlink()
+    flags = ("--methods", "mcce,mcce+adjusted", "--seeds", 1, "--epochs", 2, "--folds", 2, "--miou-allowance", 1)
+    settings = ("--name", "a", "--set", *TINY, "trial.steps_per_epoch=8", "trial.lr=0.05")
+    text = place.start(*ARGUMENTS[:5], *flags, *settings).ended()
+    assert "Each image of train and val was held out once, in 2 folds" in " ".join(text.split())
+    assert "Comparison 'a': 2 methods with 1 seeds in 2 folds each" in text
+    assert "was chosen on the other folds" in " ".join(text.split())
+    record, folder = place.record(), SweepFolder("a", place.folder / "runs")
+    assert [trial.config["fold"] for trial in record.trials()] == ["1/2", "2/2"]
+    folds = [read_counts(counts_path(folder.counts, trial.number))["val"] for trial in record.trials()]
+    assert sorted(name for fold in folds for name in fold.images) == sorted(
+        f"{part}_{i:05d}" for part, count in (("train", 16), ("val", 8)) for i in range(count)
+    )
+    plain, adjusted = (results.models[0] for results in Compared.of(record, folder).results)
+    np.testing.assert_allclose(plain.scores.iou, iou_from_counts(sum(fold.at(0.0).sum(0) for fold in folds)))
+    chosen = [choose_tau(trial.last.curve, record.plan.objectives) for trial in record.trials()]
+    held_out = [fold.pixels[tau].sum(0) for fold, tau in zip(folds, reversed(chosen), strict=True)]
+    np.testing.assert_allclose(adjusted.scores.iou, iou_from_counts(sum(held_out)))
 
 
 def test_a_comparison_that_is_killed_ends_with_its_tables(place):

@@ -146,6 +146,14 @@ def test_a_file_with_a_trunk_trains_for_other_epochs_or_says_why_not(exported, d
         assert train_export(TrainOptions(config=late, epochs=epochs)).last.epoch == epochs
 
 
+def test_a_file_of_one_fold_is_refused(exported):
+    folded = exported.with_name("fold.yaml")
+    config = CONFIG.model_copy(update={"fold": "1/5"})
+    write_export(folded, train.read_export(exported).model_copy(update={"trial": config}))
+    with pytest.raises(UserError, match=r"fold.yaml: fold = 1/5: a model to keep learns from all of train; remove it"):
+        train_export(TrainOptions(config=folded))
+
+
 def test_other_weights_than_those_of_the_sweep_are_said_so(exported, data, in_process, capsys):
     start = exported.with_name("start.pt")
     torch.save(build_model(CONFIG, data.num_classes).state_dict(), start)

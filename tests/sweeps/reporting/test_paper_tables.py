@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from sweeps.reporting.compared import Compared, Model, Results
+from sweeps.reporting.compared import Compared, Model, Results, _units
 from sweeps.reporting.comparison import about, print_comparison, write_comparison
 from sweeps.reporting.paper_tables import (
     TABLE_3,
@@ -24,7 +24,9 @@ from sweeps.reporting.paper_tables import (
 )
 from sweeps.reporting.table_formats import latex, markdown, tex, transposed
 from sweeps.storage.plan import Method
-from tce_core.evidence.intervals import Estimate
+from tce_core.evidence.intervals import Estimate, estimate
+from tce_core.evidence.jackknife import Jackknife
+from tce_core.evidence.measures import miou
 from tce_core.iou import iou_from_counts
 from tce_core.results import Scores
 from tests.sweeps.searching import PLAN
@@ -104,7 +106,7 @@ def compared():
             found.append(Model(seed, Scores(0.0, tuple(iou_from_counts(counts.sum(0)).tolist())), counts))
         return tuple(found)
 
-    methods = (Method("mcce", "mcce"), Method("tce@t=1", "tce@t=1"))
+    methods = (Method("mcce", ("mcce",)), Method("tce@t=1", ("tce@t=1",)))
     plan = replace(PLAN, methods=methods, classes=("a", "b", "c"), confirm=2)
     return Compared(plan, 4, "test", tuple(Results(m, models(30 * i), ()) for i, m in enumerate(methods)))
 
@@ -136,6 +138,18 @@ def test_its_files_hold_every_figure(compared, tmp_path):
     console = Console(width=140, record=True, file=open(tmp_path / "out.txt", "w"))  # noqa: SIM115
     print_comparison(compared, tmp_path / "deep", console)
     assert "Gain over mcce" in console.export_text()
+
+
+def test_groups_are_the_units_of_an_interval():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 50, (6, 3, 2))
+    names = ("a_1", "b_1", "a_2", "c", "b_2", "a_3")
+    units = _units(counts, names, "_")
+    np.testing.assert_array_equal(units, [counts[[0, 2, 5]].sum(0), counts[[1, 4]].sum(0), counts[3]])
+    assert _units(counts, names, None) is counts
+    copies, copied = np.repeat(counts, 4, axis=0), [f"{i}_{j}" for i in range(6) for j in range(4)]
+    false, true = (estimate([Jackknife.of(_units(copies, copied, text))], miou) for text in (None, "_"))
+    assert true.high - true.low > 1.5 * (false.high - false.low)  # copies of an image are no new images
 
 
 def test_what_is_missing_is_said(compared):

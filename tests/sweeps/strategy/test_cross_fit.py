@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sweeps.storage.objectives import Floor, Objectives
-from sweeps.strategy.cross_fit import choose_tau, cross_fit
+from sweeps.strategy.cross_fit import choose_tau, cross_fit, halves, held_out, scores_of
 from tce_core.results import Scores
 
 TAUS = (0.0, 0.5, 1.0)
@@ -60,6 +60,19 @@ def test_a_choice_is_measured_on_the_other_half():
     assert found.plain.report.worst_iou == pytest.approx(0.2)
 
 
+def test_each_part_has_the_strength_that_the_others_choose():
+    early, late = ([[0.2, 0.8], best, other] for best, other in (([0.5, 0.8], [0.1, 0.8]), ([0.1, 0.8], [0.4, 0.8])))
+    three = np.concatenate([counts(*pairs, images=2) for pairs in (early, early, late)], axis=1)
+    parts = np.array([0, 0, 1, 1, 2, 2])
+    taus, found = held_out(TAUS, three, parts, WORST)
+    for part in range(3):
+        others = [scores_of(tau, of_tau[parts != part]) for tau, of_tau in zip(TAUS, three, strict=True)]
+        place = choose_tau(others, WORST)
+        assert taus[part] == TAUS[place]
+        np.testing.assert_array_equal(found[parts == part], three[place, parts == part])
+    assert taus[2] == 0.5  # what both other parts prefer, though its own images prefer 1
+
+
 def test_noise_has_no_gain_on_held_out_images():
     """All strengths are equally good: the best of many is better than the plain model only where it was chosen."""
     rng = np.random.default_rng(0)
@@ -84,13 +97,11 @@ def test_one_image_cannot_be_halved():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_both_halves_show_a_class_of_two_images(seed):
-    from sweeps.strategy.cross_fit import _halves
-
     truth = np.array([[5, 1 if image in (2, 7) else 0] for image in range(10)])
-    one, other = _halves(truth, seed)
-    assert sorted([*one, *other]) == list(range(10))
-    assert truth[one, 1].any()
-    assert truth[other, 1].any()
+    half_of = halves(np.stack([truth, 0 * truth, 0 * truth], axis=1)[None], seed)
+    assert sorted(half_of) == [0] * 5 + [1] * 5
+    assert truth[half_of == 0, 1].any()
+    assert truth[half_of == 1, 1].any()
 
 
 def test_a_leading_class_that_one_half_lacks_has_no_held_out_figures():

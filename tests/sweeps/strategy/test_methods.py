@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from sweeps.strategy.comparing import comparison_plan
 from sweeps.strategy.methods import with_methods
 from sweeps.strategy.options import CompareOptions
 from tce_core.config import TrialConfig
+from tce_core.data.dataset import ClassInfo, SplitWriter, open_dataset
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
 
@@ -42,7 +44,7 @@ def test_each_method_becomes_a_baseline(tmp_path):
     texts = ("mcce", "mcce+adjusted", "tce@t=0.1", "class-uniform", "weighted_ce@lr=0.3", "focal", best)
     space, methods = with_methods(SPACE, texts, CLASSES)
     assert [method.name for method in methods] == list(texts)
-    assert methods[:2] == (Method("mcce", "mcce", 0.0), Method("mcce+adjusted", "mcce", None))
+    assert methods[:2] == (Method("mcce", ("mcce",), 0.0), Method("mcce+adjusted", ("mcce",), None))
     assert methods[-1].tau == 0.5
     configs = {name: space.config(settings) for name, settings in space.baselines.items()}
     assert list(configs) == ["mcce", "tce@t=0.1", "class-uniform", "weighted_ce@lr=0.3", "focal", best]
@@ -98,6 +100,48 @@ def test_the_plan_of_a_comparison_survives_json(data):
     plan = comparison_plan(options, data)
     assert (plan.trials, plan.confirm, plan.confirmation_runs, plan.rungs) == (0, 2, 4, ())
     assert Plan.from_json(json.loads(json.dumps(asdict(plan)))) == plan
+
+
+def test_each_method_has_a_baseline_for_every_fold(data):
+    options = CompareOptions(dataset=data.path, methods=("mcce", "tce@t=1", "mcce+adjusted"), seeds=2, folds=3)
+    plan = comparison_plan(options, data)
+    labels = [f"{name} fold {number}/3" for number in (1, 2, 3) for name in ("mcce", "tce@t=1")]
+    assert list(plan.space["baselines"]) == labels
+    assert [method.baselines for method in plan.methods] == [tuple(labels[i::2]) for i in (0, 1, 0)]
+    space = parse_space(plan.space, "own.yaml")
+    configs = [space.config(settings) for settings in space.baselines.values()]
+    assert [(config.loss, config.fold) for config in configs[2:4]] == [("mcce", "2/3"), ("stochastic_tilt", "2/3")]
+    assert plan.confirmation_runs == 6
+    assert Plan.from_json(json.loads(json.dumps(asdict(plan)))) == plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": 13}, "--folds 13: fold 1/13 cannot be held out: .*12 images for 13 folds"),
+        ({"folds": 2, "trunk": 0.5}, "--folds with a trunk of 0.5: each fold would need its own"),
+        ({"folds": 3, "group_by": "_"}, r"2 groups \(train, val\) for 3 folds"),
+        ({"group_by": "drive"}, "test.arrow: no image's name holds 'drive'"),
+        ({"folds": 1}, "folds = 1"),
+        ({"methods": ("mcce@fold=1/2",)}, "all methods use the same fold; use --folds"),
+    ],
+)
+def test_folds_that_cannot_be_held_out_are_refused(data, changes, message):
+    with pytest.raises(UserError, match=message):
+        comparison_plan(CompareOptions(**{"dataset": data.path, "methods": ("mcce",), "epochs": 4} | changes), data)
+
+
+def test_a_class_that_only_one_fold_shows_is_named(tmp_path):
+    classes = (ClassInfo(0, "road", (1, 2, 3)), ClassInfo(1, "rider", (4, 5, 6)))
+    for name, labels in (("train", (1, 0, 0)), ("val", (0, 0, 0))):
+        with SplitWriter(tmp_path / f"{name}.arrow", classes, "made up", name) as writer:
+            for i, label in enumerate(labels):
+                mask = np.array([[0] * 8, [label] * 8], np.uint8)
+                writer.add(f"{name}{i}", np.zeros((2, 8, 3), np.uint8), mask)
+    data = open_dataset(tmp_path)
+    data.require_trainable()
+    with pytest.raises(UserError, match=r"--folds 3: fold ./3 cannot be held out: .*no pixel of class rider"):
+        comparison_plan(CompareOptions(dataset=data.path, methods=("mcce",), folds=3), data)
 
 
 def test_one_seed_and_no_method(data):

@@ -318,6 +318,12 @@ def test_the_latest_sweep_is_the_one_that_was_begun_last(plan, storage):
     assert latest(storage) == "a"
 
 
+@pytest.mark.parametrize("key", ["trial.fold=1/2", "baselines.mcce.fold=1/2", "space.fold={choices: [1/2, 2/2]}"])
+def test_a_sweep_has_no_folds(plan, key):
+    with pytest.raises(UserError, match=r"fold: a sweep has the splits of its data set; use `compare --folds K`"):
+        plan("--set", key)
+
+
 # Names
 
 
