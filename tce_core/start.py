@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -120,17 +121,20 @@ def digest(path: Path) -> str:
         UserError: there is no such file or folder, or it cannot be read.
     """
     files = [path / name for name in FOLDER_FILES] if path.is_dir() else [path]
-    total = hashlib.sha256()
     try:
-        for file in files:
-            with file.open("rb") as opened:
-                found = hashlib.file_digest(opened, "sha256")
-            if not path.is_dir():
-                return found.hexdigest()
-            total.update(f"{file.name} {found.hexdigest()}\n".encode())
+        found = [_digest(file.absolute(), (now := file.stat()).st_mtime_ns, now.st_size, now.st_ino) for file in files]
     except OSError as error:
         raise file_error(path, "cannot be read", error) from None
-    return total.hexdigest()
+    if not path.is_dir():
+        return found[0]
+    return hashlib.sha256("".join(f"{f.name} {d}\n" for f, d in zip(files, found, strict=True)).encode()).hexdigest()
+
+
+@cache
+def _digest(file: Path, *_state: int) -> str:
+    """The SHA-256 of a file, which is read again only if its state has changed: a sweep asks before every trial."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _settings(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     space = load_space(space_name, [*start_overrides(options.start), *options.overrides, *extent])
     if any("fold" in settings for settings in (space.trial, space.space, *space.baselines.values())):
         raise UserError(f"{space_name}: fold: a sweep has the splits of its data set; use `compare --folds K`")
+    if (config := space.config({})).trunk and not config.trunk_epochs:
+        least = f"at least {0.5 / config.epochs:.2g}, or 0"
+        raise UserError(f"trunk {config.trunk:g}: that is no epoch of {config.epochs}; give {least}")
     if options.start is not None:
         space = with_as_it_is(space)
     sampler = options.sampler or space.search.sampler
