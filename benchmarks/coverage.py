@@ -1,6 +1,6 @@
 """How often do the intervals hold the truth? Simulated images whose population is known.
 
-    python benchmarks/coverage.py [--draws 1000]
+    python benchmarks/coverage.py [--draws 1000] [--only differences]
 
 Each row is a kind of data set. A cell shows how often the 95% interval of `tce_core.evidence.intervals` contains the
 IoU of the population, and in brackets how often a percentile bootstrap over images does.
@@ -9,6 +9,7 @@ IoU of the population, and in brackets how often a percentile bootstrap over ima
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,11 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 POPULATION = 200_000
 """Images that stand for the population."""
+SEEDS = 60
+"""Seeds that stand for all seeds."""
+GAIN = 0.3
+"""What one method is better than the other in each class, on the logit scale."""
+COMPARED: dict[str, OfIoU] = {"mIoU": miou, "worst class": worst_iou}
 SMOOTH: dict[str, OfIoU] = {"mIoU": miou, "worst quarter": worst_quarter, "std": std_iou}
 
 
@@ -50,10 +56,10 @@ class Kind:
         wrong = missed * rng.random(shown.shape)
         return np.stack([size * right, wrong, missed - wrong], axis=1).round().astype(np.int64)
 
-    def truth(self, shift: float | Floats = 0.0) -> Floats:
+    def truth(self, shift: float | Floats = 0.0, images: int = POPULATION) -> Floats:
         """The IoUs (K,) of the population."""
         rng = np.random.default_rng(0)
-        return np.asarray(iou_from_counts(self.draw(rng, POPULATION, shift).sum(axis=0)))
+        return np.asarray(iou_from_counts(self.draw(rng, images, shift).sum(axis=0)))
 
 
 def even(low: float, classes: int) -> tuple[float, ...]:
@@ -96,17 +102,21 @@ def _resampled(counts: Counts, rng: np.random.Generator) -> Floats:
     return np.asarray(iou_from_counts((weights @ counts.reshape(n, -1)).reshape(200, *counts.shape[1:])))
 
 
-def two_methods(kind: Kind, seeds: int, draws: int, gain: float = 0.3, seed: int = 0) -> dict[str, float]:
+@cache
+def true_differences(kind: Kind) -> dict[str, float]:
+    """The mean difference of the two methods over many seeds, on a tenth of the population each."""
+    rng, n = np.random.default_rng(0), POPULATION // 10
+    moved = [rng.normal(0, kind.seed_scatter, len(kind.quality)) for _ in range(SEEDS)]
+    pairs = [(kind.truth(GAIN + of_seed, n), kind.truth(of_seed, n)) for of_seed in moved]
+    return {name: float(np.mean([f(a) - f(b) for a, b in pairs])) for name, f in COMPARED.items()}
+
+
+def two_methods(kind: Kind, seeds: int, draws: int, seed: int = 0) -> dict[str, float]:
     """How often the paired interval of a difference over `seeds` seeds holds the true difference.
 
     Both methods see the same images. Each seed moves the quality of every class; the truth is the mean over many seeds.
     """
-    rng = np.random.default_rng(seed)
-    moved = [rng.normal(0, kind.seed_scatter, len(kind.quality)) for _ in range(60)]
-    true = {
-        name: float(np.mean([measure(kind.truth(gain + m)) - measure(kind.truth(m)) for m in moved]))
-        for name, measure in {"mIoU": miou, "worst class": worst_iou}.items()
-    }
+    rng, true = np.random.default_rng(seed), true_differences(kind)
     hits = dict.fromkeys(true, 0)
     for _ in range(draws):
         images = int(rng.integers(2**31))  # the same images for all models
@@ -115,9 +125,9 @@ def two_methods(kind: Kind, seeds: int, draws: int, gain: float = 0.3, seed: int
                 Jackknife.of(kind.draw(np.random.default_rng(images), kind.images, better + of_seed))
                 for of_seed in rng.normal(0, kind.seed_scatter, (seeds, len(kind.quality)))
             ]
-            for better in (gain, 0.0)
+            for better in (GAIN, 0.0)
         ]
-        for name, measure in {"mIoU": miou, "worst class": worst_iou}.items():
+        for name, measure in COMPARED.items():
             found = difference(models[0], models[1], measure)
             hits[name] += found.low <= true[name] <= found.high
     return {name: count / draws for name, count in hits.items()}
@@ -126,8 +136,16 @@ def two_methods(kind: Kind, seeds: int, draws: int, gain: float = 0.3, seed: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=1000, help="data sets of each kind (default: %(default)s)")
+    parser.add_argument("--only", choices=["models", "differences"], help="one of the two parts")
     options = parser.parse_args()
-    found = {name: one_model(kind, options.draws) for name, kind in KINDS.items()}
+    if options.only != "differences":
+        print_models(options.draws)
+    if options.only != "models":
+        print_differences(options.draws // 2)
+
+
+def print_models(draws: int) -> None:
+    found = {name: one_model(kind, draws) for name, kind in KINDS.items()}
     _print(
         "one model",
         {
@@ -135,8 +153,11 @@ def main() -> None:
             for name, cells in found.items()
         },
     )
+
+
+def print_differences(draws: int) -> None:
     for seeds in (2, 3, 5):
-        rows = {name: two_methods(kind, seeds, options.draws // 2) for name, kind in KINDS.items()}
+        rows = {name: two_methods(kind, seeds, draws) for name, kind in KINDS.items()}
         _print(
             f"difference of two methods, {seeds} seeds",
             {name: {key: f"{value:.1%}" for key, value in cells.items()} for name, cells in rows.items()},
