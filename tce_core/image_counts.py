@@ -13,6 +13,7 @@ import pyarrow as pa
 from tce_core.data.dataset import Split
 from tce_core.errors import UserError
 from tce_core.files import replacing
+from tce_core.iou import of_shown_classes
 
 FORMAT = "tilted-sweeps/counts/1"
 COUNTS = ("tp", "fp", "fn")
@@ -29,7 +30,8 @@ class ImageCounts:
     taus: tuple[float, ...]
     """The T strengths; 0 is the plain model."""
     pixels: npt.NDArray[np.int64]
-    """(T, N, 3, K): true positives, false positives and false negatives, in pixels."""
+    """(T, N, 3, K): true positives, false positives and false negatives, in pixels; also the false positives of a class
+    that the split does not show: another part of the data may show it."""
 
     @classmethod
     def of(cls, split: Split, taus: Sequence[float], pixels: npt.NDArray[np.int64]) -> "ImageCounts":
@@ -38,15 +40,14 @@ class ImageCounts:
         return cls(split.name, names, split.class_names, tuple(taus), pixels)
 
     def at(self, tau: float) -> npt.NDArray[np.int64]:
-        """Return the counts (N, 3, K) of one strength.
+        """Return the counts (N, 3, K) of one strength, see `of_shown_classes`.
 
         Raises:
             ValueError: there are none for it.
         """
         if tau not in self.taus:
             raise ValueError(f"no counts for tau {tau:g}; there are those for {', '.join(f'{t:g}' for t in self.taus)}")
-        of_tau: npt.NDArray[np.int64] = self.pixels[self.taus.index(tau)]
-        return of_tau
+        return of_shown_classes(self.pixels[self.taus.index(tau)])
 
 
 def write_counts(path: Path, splits: Sequence[ImageCounts]) -> None:

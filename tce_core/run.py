@@ -25,6 +25,7 @@ from tce_core.evaluation import autocast, evaluate
 from tce_core.feed import Feed
 from tce_core.freezing import training_mode
 from tce_core.image_counts import ImageCounts, write_counts
+from tce_core.iou import of_shown_classes
 from tce_core.losses import Stateful, Tilted, configured_loss
 from tce_core.losses.by_pixel import mean_loss
 from tce_core.pixel_losses import class_losses
@@ -89,16 +90,11 @@ class Run:
         return self.curve_on(split) if split is not None and split.pixel_counts.any() else None
 
     def curve_on(self, split: Split) -> tuple[Scores, ...]:
-        """Evaluate the model with every strength of adjustment, and note the counts.
-
-        A class that the truth of the split lacks has no IoU, also if a model predicts it somewhere: otherwise one wrong
-        pixel would make it the worst class of this model and not of another.
-        """
+        """Evaluate the model with every strength of adjustment, and note the counts of every image."""
         _, found = evaluate(self.model, split, self.device, bf16=self.bf16, offsets=self.offsets)
         pixels = found.numpy()
-        pixels[..., split.pixel_counts.sum(axis=0) == 0] = 0
         self.counts[split.name] = ImageCounts.of(split, self.taus, pixels)
-        return measured_curve(self.taus, pixels)
+        return measured_curve(self.taus, of_shown_classes(pixels))
 
     def train_epoch(self) -> float | None:
         """Train one epoch, and return the mean of its losses; None if it has no step."""

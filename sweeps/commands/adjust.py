@@ -23,7 +23,7 @@ from tce_core.adjust import BEFORE, class_shares, fold, offsets
 from tce_core.data.builtin import BUILT_IN, resolve_dataset
 from tce_core.data.dataset import Dataset, Split
 from tce_core.errors import UserError
-from tce_core.iou import Floats
+from tce_core.iou import Floats, of_shown_classes
 from tce_core.results import Scores, measured_curve
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _read(options: AdjustOptions, data: Dataset) -> "Weights":
 
 
 def _counts(weights: "Weights", split: Split, shares: Floats, taus: Sequence[float]) -> "np.ndarray":
-    """Return (T, N, 3, K) counts of a split, see `evaluate`; they are 0 for classes that its truth lacks.
+    """Return (T, N, 3, K) counts of a split, see `evaluate`, of the classes that it shows.
 
     It computes in float32, in which the folded weights give the same classes.
     """
@@ -176,9 +176,7 @@ def _counts(weights: "Weights", split: Split, shares: Floats, taus: Sequence[flo
     device = default_device()
     model = weights.model.to(device).to(memory_format=torch.channels_last)
     moved = torch.from_numpy(offsets(shares, taus))
-    counts = evaluate(model, split, device, offsets=moved)[1].numpy()
-    counts[:, :, :, split.pixel_counts.sum(axis=0) == 0] = 0  # one false pixel would make the IoU 0 instead of NaN
-    return counts
+    return of_shown_classes(evaluate(model, split, device, offsets=moved)[1].numpy())
 
 
 def _write(target: Path, weights: "Weights", class_names: Sequence[str], shares: Floats, tau: float) -> Path:

@@ -16,6 +16,7 @@ from tce_core.data.folds import group_of
 from tce_core.errors import UserError
 from tce_core.evidence.jackknife import Jackknife
 from tce_core.image_counts import ImageCounts, read_counts
+from tce_core.iou import of_shown_classes
 from tce_core.results import Scores
 
 Counts = npt.NDArray[np.int64]
@@ -148,6 +149,7 @@ def _adjusted(seed: int, kept: ImageCounts, part_of: Counts | None, plan: Plan) 
     """A model on images with the strength that other images choose: those of the other folds, or the other half."""
     found = held_out(kept.taus, kept.pixels, halves(kept.pixels) if part_of is None else part_of, plan.objectives)
     taus, counts = ((0.0,), kept.at(0.0)) if found is None else found
+    counts = of_shown_classes(counts)
     return Model(seed, scores_of(float(np.mean(taus)), counts), _units(counts, kept.images, plan.group_by))
 
 

@@ -11,7 +11,7 @@ from sweeps.storage.objectives import Objectives
 from sweeps.strategy.floors import standings
 from sweeps.strategy.points import best_scores
 from tce_core.fine_grained import fine_grained
-from tce_core.iou import iou_from_counts
+from tce_core.iou import iou_from_counts, of_shown_classes
 from tce_core.results import Scores
 
 Counts = npt.NDArray[np.int64]
@@ -103,5 +103,6 @@ def halves(counts: Counts, seed: int = 0) -> npt.NDArray[np.int64]:
 
 
 def scores_of(tau: float, counts: Counts) -> Scores:
-    """The scores on some images (N, 3, K), without intervals."""
+    """The scores on some images (N, 3, K), without intervals, of the classes that these images show."""
+    counts = of_shown_classes(counts)
     return Scores(tau, tuple(iou_from_counts(counts.sum(axis=0)).tolist()), fine_grained(counts))

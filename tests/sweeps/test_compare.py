@@ -37,7 +37,7 @@ def test_a_comparison_over_folds_counts_each_image_once(place):
         f"{part}_{i:05d}" for part, count in (("train", 16), ("val", 8)) for i in range(count)
     )
     plain, adjusted = (results.models[0] for results in Compared.of(record, folder).results)
-    np.testing.assert_allclose(plain.scores.iou, iou_from_counts(sum(fold.at(0.0).sum(0) for fold in folds)))
+    np.testing.assert_allclose(plain.scores.iou, iou_from_counts(sum(fold.pixels[0].sum(0) for fold in folds)))
     chosen = [choose_tau(trial.last.curve, record.plan.objectives) for trial in record.trials()]
     held_out = [fold.pixels[tau].sum(0) for fold, tau in zip(folds, reversed(chosen), strict=True)]
     np.testing.assert_allclose(adjusted.scores.iou, iou_from_counts(sum(held_out)))

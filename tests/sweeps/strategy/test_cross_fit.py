@@ -14,7 +14,7 @@ WORST = Objectives("worst_iou", 0.01)
 def counts(*ious, images=6):
     """Counts of (tau, class) IoUs, the same in each image."""
     percent = np.array(ious) * 100
-    one = np.stack([percent, 100 - percent, np.zeros_like(percent)], axis=1)  # (T, 3, K)
+    one = np.stack([percent, np.zeros_like(percent), 100 - percent], axis=1)  # (T, 3, K)
     return np.repeat(one[:, None], images, axis=1).round().astype(np.int64)
 
 
