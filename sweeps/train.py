@@ -101,7 +101,7 @@ def train_export(options: TrainOptions) -> TrainResult:
     given = "".join(f" with --{key} {value}" for key, value in changes.items())
     config = parse_config({**export.trial.model_dump(mode="json"), **changes}, f"{options.config}{given}")
     if config.fold is not None:
-        raise UserError(f"{options.config}: fold = {config.fold}: a model to keep learns from all of train; remove it")
+        raise UserError(f"{options.config}: a model to keep learns from all of train; remove fold and group_by")
     data = _open_data(options, export)
     if export.start_sha256 and start_digest({"start": config.start}) != export.start_sha256:
         print(f"{config.start} are not the weights that the sweep started from: the metrics will differ, too.")

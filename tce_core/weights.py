@@ -4,6 +4,7 @@ No code in a file is executed.
 """
 
 import json
+import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -192,6 +193,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return state, {key: text for key, text in beside.items() if isinstance(text, str)}
     except UserError:
         raise
+    except pickle.UnpicklingError:  # torch's text recommends to read it unsafely
+        raise UserError(
+            f"{path}: not weights that can be read safely: not of torch.save, or not tensors alone"
+        ) from None
     except Exception as error:  # unpickling, zip, JSON and I/O errors have no narrower common base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not weights that can be read safely: {reason}") from None

@@ -27,7 +27,10 @@ an @:
 
 `+adjusted` gives each model the logit adjustment that suits it on the val split; it costs no training. The first
 method is the reference: classes are sorted by it, gains are over it. All methods share epochs, crops, encoder and
-data."""
+data.
+
+The tables are printed and written to runs/NAME/comparison. The same command again continues a comparison that was
+interrupted; `run --resume NAME` does the same."""
 
 
 def parser(prog: str = "tilted-sweeps compare") -> Parser:
@@ -45,7 +48,7 @@ def parser(prog: str = "tilted-sweeps compare") -> Parser:
         "--folds",
         type=positive,
         metavar="K",
-        help="for a small data set: hold out each K-th of its train and val images once, K trainings for each seed",
+        help="for a small data set: deal its train and val images into K folds, and hold out each once",
     )
     what.add_argument(
         "--group-by",

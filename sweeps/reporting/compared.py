@@ -1,5 +1,6 @@
 """What a comparison has measured: of each method one model for every seed, on a split that chose nothing."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,9 +46,9 @@ class Results:
 
     method: Method
     models: tuple[Model, ...]
-    """By rising seed; of failed trainings there is none."""
-    failed: tuple[str, ...]
-    """Why trainings failed."""
+    """By rising seed; of a seed with a failed training there is none."""
+    left_out: tuple[str, ...]
+    """Why seeds have no model."""
 
     @property
     def name(self) -> str:
@@ -73,14 +74,14 @@ class Compared:
         """Read the results from the record, and the counts of each image from the sweep's folder.
 
         Raises:
-            UserError: no model of the reference was trained to its end, or counts that are needed are gone.
+            UserError: the reference has no model.
         """
         plan = record.plan
         complete = [run for role in ("baseline", "confirm") for run in record.current(role) if run.complete]
         split = "test" if complete and all(run.last.test is not None for run in complete) else "val"
-        results = tuple(_models(record, method, split, folder) for method in plan.methods)
+        results = tuple(_results(record, method, split, folder) for method in plan.methods)
         if not results[0].models:
-            reason = next(iter(results[0].failed), "none has ended")
+            reason = next(iter(results[0].left_out), "none has ended")
             raise UserError(f"comparison '{plan.name}': no model of the reference {results[0].name}: {reason}")
         return cls(plan, complete[0].epoch, split, results)
 
@@ -99,16 +100,19 @@ class Compared:
         return len(self.reference.method.baselines)
 
 
-def _models(record: Record, method: Method, split: str, folder: SweepFolder) -> Results:
-    """The models of a method. Of a seed with several folds, all their models stand for one."""
-    plan = record.plan
+def _results(record: Record, method: Method, split: str, folder: SweepFolder) -> Results:
+    """The models of a method. Of a seed with several folds, the models of all folds stand for one."""
     of_fold = [_runs(record, label) for label in method.baselines]
-    ended = {seed for runs in of_fold for seed in runs}
-    complete = sorted(seed for seed in ended if all(seed in runs and runs[seed].complete for runs in of_fold))
-    read = _of_folds if len(method.baselines) > 1 else _of_split
-    models = tuple(read(method, [runs[seed] for runs in of_fold], plan, split, folder) for seed in complete)
-    failed = {seed: runs[seed].short_reason for runs in of_fold for seed in runs if runs[seed].failed}
-    return Results(method, models, tuple(failed.values()))
+    models, left_out = [], []
+    for seed in sorted({seed for runs in of_fold for seed in runs}):
+        runs = [of_seed[seed] for of_seed in of_fold if seed in of_seed]
+        if failed := [run.short_reason for run in runs if run.failed]:
+            left_out.append(failed[0])
+        elif len(runs) == len(of_fold) and all(run.complete for run in runs):
+            model = _model(method, runs, record.plan, split, folder)
+            models += [model] if model else []
+            left_out += [] if model else ["the counts of its images are gone"]
+    return Results(method, tuple(models), tuple(left_out))
 
 
 def _runs(record: Record, label: str) -> dict[int, TrialRecord]:
@@ -119,49 +123,48 @@ def _runs(record: Record, label: str) -> dict[int, TrialRecord]:
     return {int(trial.config["seed"]): trial for trial in (*first, *others)}
 
 
-def _of_split(method: Method, runs: Sequence[TrialRecord], plan: Plan, split: str, folder: SweepFolder) -> Model:
-    """One model on a split of the data set. An adjustment that nothing else can choose is chosen by cross-fitting."""
-    (run,) = runs
-    seed, curve = int(run.config["seed"]), run.last.curve
-    if split == "val" and method.tau is None:
-        return _adjusted(seed, _counts(run, split, folder), None, plan)
-    tau = curve[choose_tau(curve, plan.objectives)].tau if method.tau is None else method.tau
-    scores = run.last.test_at(tau) if split == "test" else run.last.at(tau)
+def _model(method: Method, runs: Sequence[TrialRecord], plan: Plan, split: str, folder: SweepFolder) -> Model | None:
+    """The model of one seed, or those of all folds; None if the counts of the images are needed and gone."""
+    seed, last = int(runs[0].config["seed"]), runs[0].last
+    paths = [counts_path(folder.counts, run.number) for run in runs]
+    kept = [read_counts(path)[split] for path in paths if path.exists()]
+    if len(runs) > 1 or (method.tau is None and split == "val"):
+        return _pooled(seed, method, kept, plan) if len(kept) == len(runs) else None
+    tau = last.curve[choose_tau(last.curve, plan.objectives)].tau if method.tau is None else method.tau
+    scores = last.test_at(tau) if split == "test" else last.at(tau)
     assert scores is not None
-    kept = _counts(run, split, folder) if counts_path(folder.counts, run.number).exists() else None
-    return Model(seed, scores, None if kept is None else _units(kept.at(tau), kept.images, plan.group_by))
+    counts = [_units(one.at(tau), _groups(one.images, plan.group_by)) for one in kept]
+    return Model(seed, scores, counts[0] if counts else None)
 
 
-def _of_folds(method: Method, runs: Sequence[TrialRecord], plan: Plan, split: str, folder: SweepFolder) -> Model:
-    """The models of all folds: each image counts with the model that has not seen it."""
-    seed = int(runs[0].config["seed"])
-    folds = [_counts(run, split, folder) for run in runs]
-    images = tuple(image for fold in folds for image in fold.images)
-    pixels = np.concatenate([fold.pixels for fold in folds], axis=1)
-    pooled = ImageCounts(split, images, folds[0].classes, folds[0].taus, pixels)
+def _pooled(seed: int, method: Method, parts: Sequence[ImageCounts], plan: Plan) -> Model:
+    """One model, or those of all folds: each image counts with the model that has not seen it.
+
+    An adjustment is chosen by other images: those of the other folds, or the other half of the groups.
+    """
+    taus, pixels = parts[0].taus, np.concatenate([part.pixels for part in parts], axis=1)
+    groups = _groups([image for part in parts for image in part.images], plan.group_by)
+    chosen: tuple[float, ...] = (method.tau or 0.0,)
+    counts = pixels[taus.index(method.tau or 0.0)]
     if method.tau is None:
-        return _adjusted(seed, pooled, np.repeat(range(len(folds)), [len(fold.images) for fold in folds]), plan)
-    counts = pooled.at(method.tau)
-    return Model(seed, scores_of(method.tau, counts), _units(counts, images, plan.group_by))
-
-
-def _adjusted(seed: int, kept: ImageCounts, part_of: Counts | None, plan: Plan) -> Model:
-    """A model on images with the strength that other images choose: those of the other folds, or the other half."""
-    found = held_out(kept.taus, kept.pixels, halves(kept.pixels) if part_of is None else part_of, plan.objectives)
-    taus, counts = ((0.0,), kept.at(0.0)) if found is None else found
+        part_of = np.repeat(range(len(parts)), [len(part.images) for part in parts])
+        if len(parts) == 1:
+            part_of = halves(np.stack([_units(of_tau, groups) for of_tau in pixels]))[groups]
+        chosen, counts = held_out(taus, pixels, part_of, plan.objectives) or (chosen, counts)
     counts = of_shown_classes(counts)
-    return Model(seed, scores_of(float(np.mean(taus)), counts), _units(counts, kept.images, plan.group_by))
+    tau = chosen[0] if len(set(chosen)) == 1 else math.nan
+    return Model(seed, scores_of(tau, counts), _units(counts, groups))
 
 
-def _counts(run: TrialRecord, split: str, folder: SweepFolder) -> ImageCounts:
-    return read_counts(counts_path(folder.counts, run.number))[split]
-
-
-def _units(counts: Counts, images: Sequence[str], group_by: str | None) -> Counts:
-    """The counts of each image, or of each group of images: what an interval takes for independent."""
+def _groups(images: Sequence[str], group_by: str | None) -> Counts:
+    """The number of each image's group; without groups, each image is one."""
     if group_by is None:
-        return counts
-    groups, of_image = np.unique([group_of(name, group_by) for name in images], return_inverse=True)
-    units: Counts = np.zeros((len(groups), *counts.shape[1:]), np.int64)
-    np.add.at(units, of_image, counts)
+        return np.arange(len(images))
+    return np.unique([group_of(name, group_by) for name in images], return_inverse=True)[1]
+
+
+def _units(counts: Counts, groups: Counts) -> Counts:
+    """The counts (G, 3, K) of each group: what an interval takes for independent."""
+    units: Counts = np.zeros((groups.max() + 1, *counts.shape[1:]), np.int64)
+    np.add.at(units, groups, counts)
     return units

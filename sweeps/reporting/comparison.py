@@ -60,18 +60,28 @@ def print_comparison(compared: Compared, folder: Path, console: Console) -> None
 def about(compared: Compared) -> str:
     """Say in sentences what the figures are."""
     plan = compared.plan
-    units = "images" if plan.group_by is None else f"groups of images (names that agree before '{plan.group_by}')"
+    units = "images"
+    if plan.group_by is not None:
+        counts = [model.counts for model in compared.reference.models if model.counts is not None]
+        number = f"{len(counts[0])} " if counts else ""
+        units = f"{number}groups of images (names that agree before '{plan.group_by}')"
     of = f"the mean over {compared.seeds} seeds with its 95% interval over {units} and seeds"
     if compared.seeds == 1:
         of = f"of one seed, with their 95% interval over {units}; what another seed would change is unknown"
     sentences = [f"Figures in percent: {of}.", f"Each training has {compared.epochs} epochs."]
+    if compared.seeds == 2:
+        sentences.append("Two seeds say little of a third, so their intervals are wide.")
     names = zip(plan.classes, compared.reference.models[0].scores.iou, strict=True)
     if absent := [name for name, iou in names if math.isnan(iou)]:
         sentences.append(f"The {compared.split} split does not show {', '.join(absent)}: left out of every measure.")
     sentences += _evaluated(compared)
     for results in compared.results:
-        if results.failed:
-            of = f"{len(results.failed)} of {compared.seeds} trainings failed ({results.failed[0]})"
+        if results.method.tau is None:
+            taus = (model.scores.tau for model in results.models)
+            strengths = ", ".join("several" if math.isnan(tau) else f"{tau:g}" for tau in taus)
+            sentences.append(f"{results.name}: strength by seed {strengths}" + "; 0 is the plain model.")
+        if results.left_out:
+            of = f"{len(results.left_out)} of {compared.seeds} seeds are left out ({results.left_out[0]})"
             sentences.append(f"{results.name}: {of}; the others stand for it.")
         if any(model.counts is None for model in results.models):
             sentences.append(f"{results.name}: counts of its images are gone, so it has no intervals.")
@@ -89,9 +99,13 @@ def _evaluated(compared: Compared) -> list[str]:
         sentences, others = ["They are of the test split, which chose nothing."], "on the val split"
     else:
         sentences = ["The data set has no test split: they are of the val split."]
-        others = "by cross-fitting, for each half of the images on the other half"
+        others = "by cross-fitting: for each half of the images on the other half"
     if compared.split == "val" and (files := [one.name for one in methods if is_export(one.name)]):
         sentences.append(f"The sweep of {', '.join(files)} chose on images that are evaluated here: a little too good.")
+    if compared.plan.start_sha256:
+        sentences.append(
+            "All trainings start from weights; if these have seen images that are evaluated here, so have all."
+        )
     if any(method.tau is None for method in methods):
         sentences.append(f"Adjusted methods: the strength of each model was chosen {others}.")
     return sentences
@@ -104,7 +118,12 @@ def score_rows(compared: Compared) -> list[dict[str, Any]]:
         for model in results.models:
             named = {name: measure.value(model.scores) for name, measure in (MEASURES | FINE_MEASURES).items()}
             classes = dict(zip((f"iou:{name}" for name in compared.plan.classes), model.scores.iou, strict=True))
-            head = {"method": results.name, "seed": model.seed, "split": compared.split, "tau": model.scores.tau}
+            head = {
+                "method": results.name,
+                "seed": model.seed,
+                "split": "folds" if compared.folds > 1 else compared.split,
+                "tau": model.scores.tau,
+            }
             rows.append(head | named | classes)
     return rows
 
@@ -118,6 +137,8 @@ def _page(compared: Compared, tables: list[str]) -> str:
         f"Data: `{Path(plan.dataset).name}`, fingerprint {plan.fingerprint}. Methods: `{methods}`. "
         f"Seeds {plan.seed} to {plan.seed + plan.confirm}.",
     ]
+    shared = ", ".join(f"{key} {value}" for key, value in plan.space.get("trial", {}).items())
+    facts.append(f"All methods have: {shared or 'the defaults'}. Bold: the best figure, which may be so by chance.")
     versions = ", ".join(f"{name} {version}" for name, version in plan.versions.items())
     return "\n\n".join([*facts, *tables, f"Made with {versions}."]) + "\n"
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sweeps.reporting.compared import Compared, Results
 from tce_core.evidence import measures
@@ -149,15 +150,21 @@ def _gains(results: Results, reference: Results, chosen: Mapping[str, measures.O
 def _worst_table(compared: Compared) -> Table:
     rows = []
     for results in compared.results:
-        worst = [compared.plan.classes[model.scores.report.worst_class] for model in results.models]
-        seeds = ", ".join(f"{name} {worst.count(name)}" for name in sorted(set(worst), key=lambda n: -worst.count(n)))
+        iou = np.array([model.scores.iou for model in results.models])  # (S, K)
+        seeds = _often((iou == np.nanmin(iou, axis=1, keepdims=True)).sum(axis=0), compared.plan.classes, "d")
         counts = [model.counts for model in results.models if model.counts is not None]
         shares = worst_class_shares(counts) if counts else np.zeros(0)
-        often = [k for k in np.argsort(-shares).tolist() if shares[k] >= 0.005][:4]
-        drawn = ", ".join(f"{compared.plan.classes[k]} {shares[k]:.0%}" for k in often)
-        rows.append((Cell(results.name), Cell(seeds or "-"), Cell(drawn or "-")))
-    note = "Resamples: images drawn again with replacement, 10,000 times over the seeds."
+        drawn = _often(np.where(shares < 0.005, 0, shares), compared.plan.classes, ".0%")
+        rows.append((Cell(results.name), Cell(seeds), Cell(drawn)))
+    units = "images" if compared.plan.group_by is None else "groups of images"
+    note = f"Classes that tie all count. Resamples: {units} drawn again with replacement, 10,000 times over the seeds."
     return Table("How often each class was the worst", ("method", "seeds", "resamples"), tuple(rows), note)
+
+
+def _often(values: npt.NDArray[np.number], names: Sequence[str], form: str) -> str:
+    """The four classes with the largest values."""
+    most = [k for k in np.argsort(-values, kind="stable").tolist() if values[k]]
+    return ", ".join(f"{names[k]} {values[k]:{form}}" for k in most[:4]) + (", …" if len(most) > 4 else "") or "-"
 
 
 def _best_bold(column: Sequence[Estimate], decimals: int, lowest: bool = False) -> list[Cell]:
@@ -176,5 +183,7 @@ def _figure(one: Estimate, decimals: int) -> str:
 def _gain(one: Estimate) -> Cell:
     if math.isnan(one.value):
         return Cell("-")
+    if not math.isfinite(one.low - one.high):  # a single group shows the class
+        return Cell(f"{100 * one.value:+.1f}")
     sure = one.low > 0 or one.high < 0
     return Cell(f"{100 * one.value:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})", sure)

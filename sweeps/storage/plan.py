@@ -70,7 +70,7 @@ class Plan:
     methods: tuple[Method, ...] = ()
     """A comparison trains each of its methods with every seed, searches nothing and recommends nothing."""
     group_by: str | None = None
-    """What tells the groups of a comparison over folds apart; see `TrialConfig.group_by`."""
+    """What tells the groups of images apart in a comparison; see `TrialConfig.group_by`."""
     runs: str = ""
     """Absolute path of the folder that holds the sweep's own folder; "" if unknown."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -102,7 +102,10 @@ class Plan:
         """Rebuild a plan from JSON, which turned its tuples into lists."""
         sequences = {name: tuple(saved.get(name, ())) for name in ("rungs", "warm_start", "classes")}
         floors = tuple(Floor(**floor) for floor in saved.get("floors", ()))
-        methods = tuple(Method(**{**m, "baselines": tuple(m["baselines"])}) for m in saved.get("methods", ()))
+        methods = tuple(
+            Method(one["name"], tuple(one["baselines"]) if "baselines" in one else (one["baseline"],), one["tau"])
+            for one in saved.get("methods", ())  # before there were folds, a method had one baseline
+        )
         return cls(**{**saved, **sequences, "floors": floors, "methods": methods})
 
     def extended(self, **changes: Any) -> "Plan":

@@ -71,9 +71,11 @@ def held_out(
 
     Returns:
         The strength of each part, and the counts (N, 3, K) with these strengths; None if the images outside of a part
-        do not show the class that leads.
+        have no valid pixel, or do not show the class that leads.
     """
     parts = range(int(part_of.max()) + 1)
+    if not all(counts[0, part_of != part].any() for part in parts):
+        return None
     curves = [[scores_of(tau, one[part_of != part]) for tau, one in zip(taus, counts, strict=True)] for part in parts]
     if any(math.isnan(objectives.lead.value(curve[0])) for curve in curves):
         return None

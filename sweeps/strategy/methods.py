@@ -15,7 +15,7 @@ from tce_core.errors import UserError
 from tce_core.loss_table import LOSSES, losses_with
 
 ADJUSTED = "+adjusted"
-"""End of a method whose models have the logit adjustment that suits each of them on the validation split."""
+"""End of a method whose models have the logit adjustment that suits each of them on other images."""
 KNOWN: dict[str, dict[str, Any]] = {
     "tce": {"loss": "stochastic_tilt"},
     "class-uniform": {"loss": "stochastic_tilt", "t": 0},
@@ -46,9 +46,12 @@ def with_methods(space: Space, texts: Sequence[str], classes: Sequence[str]) -> 
         name, adjusted = text.removesuffix(ADJUSTED), text.endswith(ADJUSTED)
         if any(method.name == text for method in methods):
             raise UserError(f"--methods {text}: it is given twice")
-        settings, tau = _from_file(name, space, classes) if is_export(name) else (_parsed(name, space), 0.0)
+        settings, fixed = _from_file(name, space, classes) if is_export(name) else (_parsed(name, space), 0.0)
+        tau = None if adjusted else fixed
+        if same := [one.name for one in methods if (baselines[one.baselines[0]], one.tau) == (settings, tau)]:
+            raise UserError(f"--methods {text}: it is the same as {same[0]}")
         baselines[name] = settings
-        methods.append(Method(text, (name,), None if adjusted else tau))
+        methods.append(Method(text, (name,), tau))
     return space.model_copy(update={"space": {}, "baselines": baselines}), tuple(methods)
 
 
@@ -67,10 +70,14 @@ def _parsed(text: str, space: Space) -> dict[str, Any]:
     else:
         known = dict.fromkeys((*space.baselines, *KNOWN, *LOSSES))
         raise UserError(f"--methods {text}: '{name}' is no method; give an exported file or one of {', '.join(known)}")
+    given: set[str] = set()
     for setting in own:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UserError(f"--methods {text}: '{setting}' is no setting; write {name}@KEY=VALUE, such as tce@t=0.1")
+        if key in given:
+            raise UserError(f"--methods {text}: {key} is given twice")
+        given.add(key)
         settings[key] = _value(text, value)
         if use := {**SHARED, **OF_FOLDS, "seed": "--seed"}.get(key):
             raise UserError(f"--methods {text}: all methods use the same {key}; use {use}")
@@ -95,10 +102,10 @@ def _from_file(name: str, space: Space, classes: Sequence[str]) -> tuple[dict[st
     """The settings of an exported file and its logit adjustment; epochs and seeds are those of the comparison."""
     content = read_yaml(Path(name), f"--methods {name}")
     trial = content.get("trial") if isinstance(content, dict) else None
-    if not isinstance(trial, dict):
+    if not isinstance(trial, dict) or not isinstance(content.get("dataset"), dict):
         raise UserError(f"--methods {name}: not a configuration that a sweep exported")
     config = parse_config(trial, f"--methods {name}: trial")
-    found = tuple((content.get("dataset") or {}).get("classes") or classes)
+    found = tuple(content["dataset"].get("classes") or classes)
     if found != tuple(classes):
         raise UserError(
             f"--methods {name}: found for a data set of {len(found)} classes ({', '.join(found[:5])}, …), "

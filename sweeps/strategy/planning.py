@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import itertools
+import math
 import platform
 import re
 import sys
@@ -55,8 +56,8 @@ def plan_of(options: SweepOptions, data: Dataset) -> Plan:
     if any("fold" in settings for settings in (space.trial, space.space, *space.baselines.values())):
         raise UserError(f"{space_name}: fold: a sweep has the splits of its data set; use `compare --folds K`")
     if (config := space.config({})).trunk and not config.trunk_epochs:
-        least = f"at least {0.5 / config.epochs:.2g}, or 0"
-        raise UserError(f"trunk {config.trunk:g}: that is no epoch of {config.epochs}; give {least}")
+        least = math.ceil(50 / config.epochs) / 100
+        raise UserError(f"trunk {config.trunk:g}: that is no epoch of {config.epochs}; give at least {least:g}, or 0")
     if options.start is not None:
         space = with_as_it_is(space)
     sampler = options.sampler or space.search.sampler
@@ -194,7 +195,7 @@ def resolve_name(plan: Plan, runtime: Runtime, stem: str) -> tuple[str, Record |
         if record is not None and (other := differing(plan, record.begun_plan)):
             raise UserError(
                 f"sweep '{plan.name}' in {runtime.storage} was begun with other settings: {other}; "
-                f"continue it with --resume {plan.name}, or choose another --name"
+                f"continue it with `run --resume {plan.name}`, or choose another --name"
             )
         return plan.name, record
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip(".-_")[:58] or "sweep"  # leaves room for the number
@@ -226,7 +227,8 @@ def differing(asked: Plan, begun: Plan) -> str:
     """The settings in which two plans differ, in words; name, folder and package versions do not count."""
     one, other = vars(asked), vars(begun)
     keys = [key for key in one if key not in ("name", "runs", "versions") and one[key] != other[key]]
-    return ", ".join(f"{key} {_short(other[key])}, not {_short(one[key])}" for key in keys)
+    texts = {key: (_short(other[key]), _short(one[key])) for key in keys}
+    return ", ".join(f"another {key}" if a == b else f"{key} {a}, not {b}" for key, (a, b) in texts.items())
 
 
 def check_name(name: str, flag: str) -> None:
@@ -252,5 +254,5 @@ def latest(storage: str) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = ", ".join(getattr(one, "name", str(one)) for one in value) if isinstance(value, tuple) else str(value)
     return text if len(text) <= 40 else text[:37] + "…"

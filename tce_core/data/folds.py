@@ -6,7 +6,6 @@ Images that belong together, such as frames of one drive, form a group, which no
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -70,44 +69,24 @@ def in_fold(data: Dataset, config: TrialConfig) -> Dataset:
     `test`. The folds depend on nothing but the data and `group_by`, so all trainings with all seeds have the same ones.
 
     Raises:
-        UserError: there are fewer groups than folds, or no image's name holds `group_by`.
+        UserError: there are fewer groups than folds, or an image's name does not hold `group_by`.
     """
     if config.fold is None:
         return data
     number, folds = map(int, config.fold.split("/"))
-    places = _places(data)
-    held_out = _fold_of(_groups(data, config.group_by), folds, data.path) == number - 1
     parts = (data.train, data.val)
+    if config.group_by is not None:
+        require_groups(parts, config.group_by)
+    names = [split.row_name(row) for split in parts for row in range(len(split))]
+    groups = [f"{i}" if config.group_by is None else group_of(names[i], config.group_by) for i in range(len(names))]
+    shown = np.concatenate([split.pixel_counts > 0 for split in parts])
+    try:
+        held_out = deal(groups, shown, folds) == number - 1
+    except UserError as error:
+        raise UserError(f"{data.path}: {error}") from None
+    places = np.concatenate([[(part, row) for row in range(len(split))] for part, split in enumerate(parts)])
     train, val = (Selection(n, parts, places[at]) for n, at in (("train", ~held_out), ("val", held_out)))
     return replace(data, train=train, val=val, test=None)
-
-
-def _places(data: Dataset) -> Places:
-    parts = [np.stack([np.full(len(s), i), np.arange(len(s))], axis=1) for i, s in enumerate((data.train, data.val))]
-    return np.concatenate(parts).astype(np.int64)
-
-
-def _groups(data: Dataset, group_by: str | None) -> list[str]:
-    """The group of each image: its own, or the part of its name before `group_by`."""
-    if group_by is None:
-        return [f"{i}" for i in range(len(data.train) + len(data.val))]
-    require_groups((data.train, data.val), group_by)
-    return [group_of(name, group_by) for split in (data.train, data.val) for name in _names(split)]
-
-
-def require_groups(splits: Sequence[Split], group_by: str) -> None:
-    """Check that some image's name holds `group_by`.
-
-    Raises:
-        UserError: none does.
-    """
-    if not any(group_by in name for split in splits for name in _names(split)):
-        first = splits[0]
-        raise UserError(f"{first.path}: no image's name holds '{group_by}', to group by; one is '{first.row_name(0)}'")
-
-
-def _names(split: Split) -> list[str]:
-    return [split.row_name(i) for i in range(len(split))]
 
 
 def group_of(name: str, group_by: str) -> str:
@@ -115,19 +94,54 @@ def group_of(name: str, group_by: str) -> str:
     return name.partition(group_by)[0]
 
 
-def _fold_of(groups: Sequence[str], folds: int, path: Path) -> Places:
-    """Deal groups into folds of about the same number of images: the largest first, each into the smallest fold.
+def require_groups(splits: Sequence[Split], group_by: str) -> None:
+    """Check that every image's name has something before `group_by`, and that there are two groups.
+
+    Raises:
+        UserError: naming the first image whose name does not, or the only group.
+    """
+    groups = set()
+    for split in splits:
+        for name in (split.row_name(row) for row in range(len(split))):
+            if name.find(group_by) < 1:
+                raise UserError(f"{split.path}: image '{name}' has no group: its name has nothing before '{group_by}'")
+            groups.add(group_of(name, group_by))
+    if len(groups) < 2:
+        raise UserError(f"{splits[0].path}: all images are of one group, '{groups.pop()}'; at least two are needed")
+
+
+def deal(groups: Sequence[str], shown: npt.NDArray[np.bool_], folds: int) -> Places:
+    """Deal groups into folds that share the images of each class, and all images, about evenly.
+
+    The groups with the rarest classes come first, of these the largest. Each goes where its rarest class has the fewest
+    images, then where the fewest images are.
+
+    Args:
+        groups: (N,) the group of each image.
+        shown: (N, K) whether an image shows a class.
+        folds: number of folds.
 
     Returns:
-        (N,), the fold of each image, from 0.
+        (N,) the fold of each image, from 0.
+
+    Raises:
+        UserError: there are fewer groups than folds.
     """
     names, of_image, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < folds:
         few = f"{len(names)} groups ({', '.join(names[:6])})" if len(names) < len(groups) else f"{len(names)} images"
-        raise UserError(f"{path}: {few} for {folds} folds; give fewer folds")
+        raise UserError(f"{few} for {folds} folds; give fewer folds")
+    images = np.zeros((len(names), shown.shape[1]), np.int64)  # of each group, that show each class
+    np.add.at(images, of_image, shown)
+    rarity = np.where(images > 0, (images > 0).sum(axis=0), len(names) + 1)
+    rarest = rarity.argmin(axis=1)
     mixed = np.random.default_rng(0).permutation(len(names))
-    filled, fold_of_group = np.zeros(folds, np.int64), np.zeros(len(names), np.int64)
-    for group in mixed[np.argsort(-sizes[mixed], kind="stable")]:
-        fold_of_group[group] = filled.argmin()
-        filled[filled.argmin()] += sizes[group]
+    order = mixed[np.lexsort((-sizes[mixed], rarity.min(axis=1)[mixed]))]
+    total, of_class = np.zeros(folds, np.int64), np.zeros((folds, shown.shape[1]), np.int64)
+    fold_of_group = np.zeros(len(names), np.int64)
+    for group in order:
+        fold = np.lexsort((total, of_class[:, rarest[group]]))[0]
+        fold_of_group[group] = fold
+        total[fold] += sizes[group]
+        of_class[fold] += images[group]
     return fold_of_group[of_image]

@@ -24,6 +24,8 @@ SMALL_SHARE = 0.5
 """A class has only small regions if at least this share of its pixels is in regions below `SMALL_REGION`."""
 CONFUSED = 0.25
 """A class is confused with another if at least this share of its pixels is taken for it, or the other way round."""
+HARDLY = 0.01
+"""A class is hardly ever predicted if its predicted pixels are less than this share of its true ones."""
 PREDICTED = 0.1
 """What a class is predicted for counts only if its predicted pixels are at least this share of its true ones."""
 
@@ -105,6 +107,8 @@ def _reasons_in_data(train: Occurrence, seen: Occurrence, k: int, evaluated: str
 
 def _confusions(scores: ClassScores, k: int, class_names: Sequence[str]) -> list[str]:
     reasons = []
+    if scores.predicted[k] < HARDLY:
+        reasons.append(f"is hardly ever predicted ({percent(scores.predicted[k])} as many pixels as it has)")
     other, share = scores.confused_with(k)
     if share >= CONFUSED:
         reasons.append(f"is confused with {class_names[other]} ({percent(share)} of its pixels are taken for that)")

@@ -129,11 +129,13 @@ def estimate(models: Sequence[Jackknife], measure: OfIoU, level: float = 0.95) -
 
 def _bias(models: Sequence[Jackknife], measure: OfIoU) -> float:
     """What the noise of the class IoUs adds to a measure on average: a bootstrap with independent normal noise."""
-    left = np.mean([np.where(np.isnan(m.left), m.iou, m.left) for m in models], axis=0)  # (N, K)
-    error = np.sqrt(((left - left.mean(axis=0)) ** 2).sum(axis=0) * (len(left) - 1) / len(left))
-    noise = np.resize(DRAWS, (len(DRAWS), len(error))) * error
-    both = np.concatenate([noise, -noise])
-    return float(np.mean([measure(np.clip(m.iou + both, 0, 1)).mean() - measure(m.iou) for m in models]))
+    added = []
+    for model in models:
+        left = np.where(np.isnan(model.left), model.iou, model.left)  # (N, K)
+        error = np.sqrt(((left - left.mean(axis=0)) ** 2).sum(axis=0) * (len(left) - 1) / len(left))
+        noise = np.resize(DRAWS, (len(DRAWS), len(error))) * error
+        added.append(measure(model.iou + np.concatenate([noise, -noise])).mean() - measure(model.iou))
+    return float(np.mean(added))
 
 
 def estimate_classes(models: Sequence[Jackknife], level: float = 0.95) -> list[Estimate]:
@@ -167,7 +169,7 @@ def estimate_worst(models: Sequence[Jackknife], level: float = 0.95) -> Estimate
 
 
 def difference(one: Sequence[Jackknife], other: Sequence[Jackknife], measure: OfIoU, level: float = 0.95) -> Estimate:
-    """Estimate how much a measure of one method exceeds that of another, paired over seeds and images.
+    """Estimate how much a measure in [0, 1] of one method exceeds that of another, paired over seeds and images.
 
     Args:
         one: a model for each seed.
@@ -177,7 +179,8 @@ def difference(one: Sequence[Jackknife], other: Sequence[Jackknife], measure: Of
     """
     pairs = list(zip(one, other, strict=True))
     values = [float(measure(a.iou)) - float(measure(b.iou)) for a, b in pairs]
-    return spread(values, [a.values(measure) - b.values(measure) for a, b in pairs]).interval(level)
+    found = spread(values, [a.values(measure) - b.values(measure) for a, b in pairs]).interval(level)
+    return Estimate(found.value, max(-1.0, found.low), min(1.0, found.high))
 
 
 def _of_class(models: Sequence[Jackknife], k: int) -> tuple[Spread, bool]:

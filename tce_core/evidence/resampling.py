@@ -17,12 +17,12 @@ def worst_class_shares(counts: Sequence[npt.ArrayLike], resamples: int = 10_000,
         seed: seed of these draws.
 
     Returns:
-        (K,) shares that sum to 1. An absent class has 0.
+        (K,) in how many of the draws a class has the lowest IoU; classes that tie all count. An absent class has 0.
 
     Raises:
         ValueError: there is no seed, or no valid pixel.
     """
-    shares = np.zeros(np.asarray(counts[0]).shape[-1]) if len(counts) else np.zeros(0)
+    drawn, shares = 0, np.zeros(np.asarray(counts[0]).shape[-1]) if len(counts) else np.zeros(0)
     generator = np.random.default_rng(seed)
     for of_seed, draws in zip(counts, _parts(resamples, len(counts)), strict=True):
         pixels = np.asarray(of_seed)
@@ -31,10 +31,11 @@ def worst_class_shares(counts: Sequence[npt.ArrayLike], resamples: int = 10_000,
         weights = generator.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
         iou = iou_from_counts((weights @ pixels.reshape(n, -1)).reshape(draws, *pixels.shape[1:]))
         iou = iou[~np.isnan(iou).all(axis=1)]
-        shares += np.bincount(np.nanargmin(iou, axis=1), minlength=len(shares))
-    if not shares.sum():
+        drawn += len(iou)
+        shares += (iou == np.nanmin(iou, axis=1, keepdims=True)).sum(axis=0)
+    if not drawn:
         raise ValueError("no valid pixel in any image, or no seed")
-    return np.asarray(shares / shares.sum())
+    return np.asarray(shares / drawn)
 
 
 def _parts(total: int, parts: int) -> list[int]:

@@ -150,7 +150,9 @@ def test_a_file_of_one_fold_is_refused(exported):
     folded = exported.with_name("fold.yaml")
     config = CONFIG.model_copy(update={"fold": "1/5"})
     write_export(folded, train.read_export(exported).model_copy(update={"trial": config}))
-    with pytest.raises(UserError, match=r"fold.yaml: fold = 1/5: a model to keep learns from all of train; remove it"):
+    with pytest.raises(
+        UserError, match=r"fold.yaml: a model to keep learns from all of train; remove fold and group_by"
+    ):
         train_export(TrainOptions(config=folded))
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from sweeps.reporting.compared import Compared, Model, Results, _units
+from sweeps.reporting.compared import Compared, Model, Results, _groups, _pooled, _units
 from sweeps.reporting.comparison import about, print_comparison, write_comparison
 from sweeps.reporting.paper_tables import (
     TABLE_3,
@@ -27,6 +27,7 @@ from sweeps.storage.plan import Method
 from tce_core.evidence.intervals import Estimate, estimate
 from tce_core.evidence.jackknife import Jackknife
 from tce_core.evidence.measures import miou
+from tce_core.image_counts import ImageCounts
 from tce_core.iou import iou_from_counts
 from tce_core.results import Scores
 from tests.sweeps.searching import PLAN
@@ -144,22 +145,52 @@ def test_groups_are_the_units_of_an_interval():
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 50, (6, 3, 2))
     names = ("a_1", "b_1", "a_2", "c", "b_2", "a_3")
-    units = _units(counts, names, "_")
+    units = _units(counts, _groups(names, "_"))
     np.testing.assert_array_equal(units, [counts[[0, 2, 5]].sum(0), counts[[1, 4]].sum(0), counts[3]])
-    assert _units(counts, names, None) is counts
+    np.testing.assert_array_equal(_units(counts, _groups(names, None)), counts)
     copies, copied = np.repeat(counts, 4, axis=0), [f"{i}_{j}" for i in range(6) for j in range(4)]
-    false, true = (estimate([Jackknife.of(_units(copies, copied, text))], miou) for text in (None, "_"))
+    false, true = (estimate([Jackknife.of(_units(copies, _groups(copied, text)))], miou) for text in (None, "_"))
     assert true.high - true.low > 1.5 * (false.high - false.low)  # copies of an image are no new images
+
+
+def kept(*pixels, split="val"):
+    """The counts of one model on images named `A_0`, `A_1`, …; two classes."""
+    names = tuple(f"{name}_{i}" for name, one in pixels for i in range(one.shape[1]))
+    both = np.concatenate([one for _, one in pixels], axis=1)
+    return ImageCounts(split, names, ("road", "rider"), (0.0, 1.0), both)
+
+
+def images(number, *, rider=0, false=0):
+    """(T, N, 3, K): images of 100 pixels; `rider` are of the rider and found, `false` are falsely taken for it."""
+    one = np.array([[100 - rider - false, rider], [0, false], [false, 0]])
+    return np.broadcast_to(one, (2, number, 3, 2)).copy()
+
+
+def test_false_positives_count_in_a_fold_that_does_not_show_the_class():
+    """A model finds all riders of one fold, and sees as many where the other fold has none."""
+    parts = [kept(("a", images(2, rider=30))), kept(("b", images(2, false=30)))]
+    model = _pooled(0, Method("mcce", ("1", "2")), parts, PLAN)
+    assert model.scores.iou[1] == 0.5
+
+
+def test_an_adjustment_is_chosen_by_other_groups():
+    """Strength 1 suits drive a, and the plain model drive b."""
+    plan = replace(PLAN, classes=("road", "rider"), group_by="_", allowance=1.0)
+    gains, loses = images(4, rider=30), images(4, rider=30)
+    gains[0, :, :, 1] = loses[1, :, :, 1] = (15, 0, 15)  # half of the riders are missed
+    model = _pooled(0, Method("mcce+adjusted", ("1",), None), [kept(("a", gains), ("b", loses))], plan)
+    assert model.scores.iou[1] == 0.5  # each drive has the strength that suits the other
+    assert model.counts.shape == (2, 3, 2)
 
 
 def test_what_is_missing_is_said(compared):
     first, second = compared.results
     gone = replace(
-        second, models=tuple(replace(model, counts=None) for model in second.models), failed=("it diverged",)
+        second, models=tuple(replace(model, counts=None) for model in second.models), left_out=("it diverged",)
     )
     tables = comparison_tables(lacking := replace(compared, results=(first, gone), split="val"))
     assert "Gain over mcce" not in [table.title for table in tables]
     said = about(lacking)
     assert "no test split" in said
-    assert "1 of 3 trainings failed (it diverged)" in said
+    assert "1 of 3 seeds are left out (it diverged)" in said
     assert "counts of its images are gone" in said

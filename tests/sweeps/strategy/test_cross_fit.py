@@ -73,6 +73,13 @@ def test_each_part_has_the_strength_that_the_others_choose():
     assert taus[2] == 0.5  # what both other parts prefer, though its own images prefer 1
 
 
+def test_without_other_images_there_is_no_choice():
+    one = counts([0.1, 0.9], [0.3, 0.7], [0.4, 0.5], images=3)
+    one[:, 1:] = 0
+    assert held_out(TAUS, one, np.array([0, 0, 0]), WORST) is None
+    assert held_out(TAUS, one, np.array([0, 1, 1]), WORST) is None
+
+
 def test_noise_has_no_gain_on_held_out_images():
     """All strengths are equally good: the best of many is better than the plain model only where it was chosen."""
     rng = np.random.default_rng(0)

@@ -67,12 +67,19 @@ def test_each_method_becomes_a_baseline(tmp_path):
         ("mcce@epochs=3", "all methods use the same epochs; use --epochs"),
         ("mcce@seed=3", "all methods use the same seed; use --seed"),
         ("mcce", "it is given twice"),
+        ("mcce@lr=0.05@lr=0.1", "lr is given twice"),
         ("gone.yaml", "gone.yaml: No such file"),
     ],
 )
 def test_a_method_that_cannot_be_used_is_named(text, message):
     with pytest.raises(UserError, match=rf"^--methods .*{message}"):
         with_methods(SPACE, ("mcce", text), CLASSES)
+
+
+def test_the_same_method_by_another_name_is_refused():
+    with pytest.raises(UserError, match=r"^--methods tce@t=0.10: it is the same as stochastic_tilt@t=0.1$"):
+        with_methods(SPACE, ("mcce", "stochastic_tilt@t=0.1", "tce@t=0.10"), CLASSES)
+    with_methods(SPACE, ("mcce", "tce", "tce+adjusted"), CLASSES)
 
 
 def test_files_of_another_kind_are_refused(tmp_path):
@@ -90,9 +97,10 @@ def test_files_of_another_kind_are_refused(tmp_path):
     odd = exported(tmp_path / "odd.yaml", {}, logit_adjustment=0.33)
     with pytest.raises(UserError, match=r"logit_adjustment = 0.33: give one of 0, 0.25"):
         with_methods(SPACE, (odd,), CLASSES)
-    (tmp_path / "list.yaml").write_text("[1, 2]")
-    with pytest.raises(UserError, match="not a configuration that a sweep exported"):
-        with_methods(SPACE, (str(tmp_path / "list.yaml"),), CLASSES)
+    for text in ("[1, 2]", "trial: {loss: mcce}\nspace: {}"):
+        (tmp_path / "another.yaml").write_text(text)
+        with pytest.raises(UserError, match="not a configuration that a sweep exported"):
+            with_methods(SPACE, (str(tmp_path / "another.yaml"),), CLASSES)
 
 
 def test_the_plan_of_a_comparison_survives_json(data):
@@ -118,10 +126,12 @@ def test_each_method_has_a_baseline_for_every_fold(data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"folds": 13}, "--folds 13: fold 1/13 cannot be held out: .*12 images for 13 folds"),
+        ({"folds": 13}, "fold 1/13 cannot be held out: .*12 images for 13 folds"),
         ({"folds": 2, "trunk": 0.5}, "--folds with a trunk of 0.5: each fold would need its own"),
         ({"folds": 3, "group_by": "_"}, r"2 groups \(train, val\) for 3 folds"),
-        ({"group_by": "drive"}, "test.arrow: no image's name holds 'drive'"),
+        ({"group_by": "drive"}, "test.arrow: image 'test_00000' has no group"),
+        ({"group_by": "_"}, "test.arrow: all images are of one group, 'test'"),
+        ({"overrides": ("trial.loss=focal",)}, "--set trial.loss: each method has a loss of its own"),
         ({"folds": 1}, "folds = 1"),
         ({"methods": ("mcce@fold=1/2",)}, "all methods use the same fold; use --folds"),
     ],
@@ -140,8 +150,23 @@ def test_a_class_that_only_one_fold_shows_is_named(tmp_path):
                 writer.add(f"{name}{i}", np.zeros((2, 8, 3), np.uint8), mask)
     data = open_dataset(tmp_path)
     data.require_trainable()
-    with pytest.raises(UserError, match=r"--folds 3: fold ./3 cannot be held out: .*no pixel of class rider"):
+    with pytest.raises(UserError, match=r"^fold ./3 cannot be held out: .*no pixel of class rider"):
         comparison_plan(CompareOptions(dataset=data.path, methods=("mcce",), folds=3), data)
+
+
+def test_a_plan_from_before_there_were_folds_is_read(data):
+    plan = comparison_plan(CompareOptions(dataset=data.path, methods=("mcce", "mcce+adjusted")), data)
+    saved = json.loads(json.dumps(asdict(plan)))
+    for method in saved["methods"]:
+        (method["baseline"],) = method.pop("baselines")
+    del saved["group_by"]
+    assert Plan.from_json(saved) == plan
+
+
+def test_a_class_that_leads_is_in_every_fold(data):
+    options = CompareOptions(dataset=data.path, methods=("mcce",), folds=12, objective="iou:rider")
+    with pytest.raises(UserError, match=r"fold ./12 cannot be held out: .*rider"):
+        comparison_plan(options, data)
 
 
 def test_one_seed_and_no_method(data):

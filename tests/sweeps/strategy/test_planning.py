@@ -324,10 +324,12 @@ def test_a_sweep_has_no_folds(plan, key):
         plan("--set", key)
 
 
-@pytest.mark.parametrize(("epochs", "trunk", "least"), [(1, 0.3, "0.5"), (12, 0.04, "0.042")])
+@pytest.mark.parametrize(("epochs", "trunk", "least"), [(1, 0.3, "0.5"), (12, 0.04, "0.05"), (4, 0.12, "0.13")])
 def test_a_trunk_without_an_epoch_is_refused(plan, epochs, trunk, least):
     with pytest.raises(UserError, match=f"trunk {trunk:g}: that is no epoch of {epochs}; give at least {least}, or 0"):
         plan("--epochs", f"{epochs}", "--trunk", f"{trunk}")
+    if epochs > 1:
+        plan("--epochs", f"{epochs}", "--trunk", least)
 
 
 # Names

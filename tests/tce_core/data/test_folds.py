@@ -1,7 +1,6 @@
 """Folds: every image is held out once, groups stay whole, and a training sees exactly the images of its fold."""
 
 import pickle
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from tce_core.checkpoint import read_checkpoint
 from tce_core.config import TrialConfig, parse_config
 from tce_core.data.dataset import open_dataset
-from tce_core.data.folds import _fold_of, in_fold, require_groups
+from tce_core.data.folds import deal, in_fold, require_groups
 from tce_core.data.writer import SplitWriter
 from tce_core.errors import UserError
 from tce_core.training import train
@@ -36,7 +35,7 @@ def test_every_image_is_held_out_once(streets):
         data = folded(streets, f"{number}/4")
         assert sorted(names(data.train) + names(data.val)) == everything
         assert (data.train.name, data.val.name, data.test) == ("train", "val", None)
-        assert abs(len(data.val) - len(everything) / 4) < 1
+        assert abs(len(data.val) - len(everything) / 4) <= 2
         held_out += names(data.val)
     assert sorted(held_out) == everything
 
@@ -75,31 +74,54 @@ def test_a_training_in_a_fold_is_the_training_on_these_images(fast_config, stree
 
 def test_groups_are_the_names_before_a_text(streets):
     data = folded(streets, "2/2", group_by="_")
-    assert {name.split("_")[0] for name in names(data.train)} == {"train"}
-    assert {name.split("_")[0] for name in names(data.val)} == {"val"}
+    for split in (data.train, data.val):
+        assert len({name.split("_")[0] for name in names(split)}) == 1
     with pytest.raises(UserError, match=r"2 groups \(train, val\) for 3 folds; give fewer folds"):
         folded(streets, "1/3", group_by="_")
-    with pytest.raises(UserError, match=r"22 images for 23 folds"):
+    with pytest.raises(UserError, match=r"streets: 22 images for 23 folds"):
         folded(streets, "1/23")
-    with pytest.raises(UserError, match=r"no image's name holds 'drive', .*; one is 'train_00000'"):
+    with pytest.raises(UserError, match=r"image 'train_00000' has no group: its name has nothing before 'drive'"):
         folded(streets, "1/2", group_by="drive")
-    with pytest.raises(UserError, match=r"test.arrow: no image's name holds 'drive'"):
-        require_groups([streets.test], "drive")
+    with pytest.raises(UserError, match=r"image 'train_00000' has no group"):
+        folded(streets, "1/2", group_by="train")
+    with pytest.raises(UserError, match=r"test.arrow: all images are of one group, 'test'"):
+        require_groups([streets.test], "_")
 
 
-@given(st.lists(st.integers(0, 9), min_size=2), st.integers(2, 6))
-def test_groups_stay_whole_and_folds_are_even(groups, folds):
-    texts = [str(group) for group in groups]
-    if len(set(texts)) < folds:
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7)), min_size=2), st.integers(2, 6))
+def test_groups_stay_whole_and_every_fold_has_one(images, folds):
+    """Each image has a group, and shows three classes or fewer, as bits."""
+    groups = [str(group) for group, _ in images]
+    shown = np.array([[bits >> k & 1 for k in range(3)] for _, bits in images], bool)
+    if len(set(groups)) < folds:
         with pytest.raises(UserError, match="give fewer folds"):
-            _fold_of(texts, folds, Path("mine"))
+            deal(groups, shown, folds)
         return
-    fold_of = _fold_of(texts, folds, Path("mine"))
-    assert len({(group, fold) for group, fold in zip(texts, fold_of, strict=True)}) == len(set(texts))
-    sizes = np.bincount(fold_of, minlength=folds)
-    largest = max(texts.count(group) for group in texts)
-    assert sizes.min() > 0
-    assert sizes.max() - sizes.min() <= largest
+    fold_of = deal(groups, shown, folds)
+    assert len({(group, fold) for group, fold in zip(groups, fold_of, strict=True)}) == len(set(groups))
+    assert set(fold_of) == set(range(folds))
+
+
+@given(st.lists(st.integers(1, 4), min_size=2), st.integers(2, 5))
+def test_folds_of_equal_images_are_even(sizes, folds):
+    groups = [f"{i}" for i, size in enumerate(sizes) for _ in range(size)]
+    if len(sizes) >= folds:
+        images = np.bincount(deal(groups, np.ones((len(groups), 1), bool), folds), minlength=folds)
+        assert images.max() - images.min() <= max(sizes)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 5])
+@pytest.mark.parametrize("rare", [2, 3, 5, 7])
+def test_a_rare_class_is_in_as_many_folds_as_it_can_be(folds, rare):
+    for seed in range(20):
+        shown = np.zeros((40, 3), bool)
+        shown[:, 0] = True
+        shown[np.random.default_rng(seed).permutation(40)[:rare], 1] = True
+        shown[np.random.default_rng(seed + 100).permutation(40)[: 2 * rare], 2] = True
+        fold_of = deal([f"{i}" for i in range(40)], shown, folds)
+        assert len(set(fold_of[shown[:, 1]])) == min(rare, folds)
+        sizes = np.bincount(fold_of, minlength=folds)
+        assert sizes.max() - sizes.min() <= 2
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,11 @@ def test_confusions_are_named_from_a_quarter_on():
     assert sentences(confusion=below) == ["wall: no single reason seen."]
     column = [[300, 0, 100, 0], [0, 100, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100]]
     assert sentences(confusion=column) == ["pole is predicted where road is (50% of the pixels predicted as it)."]
+    never = [[100, 0, 0, 0], [100, 0, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100]]
+    assert sentences(confusion=never) == [
+        "wall is hardly ever predicted (0% as many pixels as it has), and is confused with road (100% of its pixels "
+        "are taken for that)."
+    ]
     hardly = [[100, 5, 0, 0], [23, 4, 23, 0], [0, 0, 100, 0], [0, 0, 0, 100]]
     assert "predicted where" in sentences(confusion=hardly)[0]
     hardly[0], hardly[1] = [100, 3, 0, 0], [24, 1, 24, 0]

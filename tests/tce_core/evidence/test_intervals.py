@@ -117,6 +117,10 @@ def test_what_noise_adds_to_a_measure_is_known():
     assert _bias([model], miou) == pytest.approx(0, abs=1e-12)
     assert _bias([model], worst_quarter) == pytest.approx(-1.0294 * error, rel=0.1)
     assert _bias([model], std_iou) == pytest.approx(0.9213 * error, rel=0.1)
+    mirrored = Jackknife(model.iou, 1 - model.left, model.weight)  # another seed has noise of its own
+    assert _bias([model, mirrored], std_iou) == pytest.approx(0.9213 * error, rel=0.1)
+    near_zero = Jackknife(np.array([0.005, 0.3, 0.6, 0.9]), model.left - 0.495, model.weight)
+    assert _bias([near_zero], miou) == pytest.approx(0, abs=1e-12)
     spread_out = Jackknife(np.array([0.1, 0.4, 0.6, 0.9]), model.left, model.weight)
     assert _bias([spread_out], worst_quarter) == pytest.approx(0, abs=1e-6)
     found = estimate([model], worst_quarter)

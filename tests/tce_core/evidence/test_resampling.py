@@ -19,7 +19,9 @@ def test_it_agrees_with_drawing_images_one_by_one():
         worst.append(np.nanargmin(np.where(tp + fp + fn > 0, tp / np.maximum(tp + fp + fn, 1), np.nan)))
     direct = np.bincount(worst, minlength=4) / len(worst)
     assert worst_class_shares(seeds, 4000) == pytest.approx(direct, abs=0.04)
-    assert worst_class_shares(seeds).sum() == pytest.approx(1)
+    assert worst_class_shares(seeds).sum() == pytest.approx(1, abs=0.01)  # ties are rare
+    seeds[1][:, 0, :3] = 0
+    np.testing.assert_array_equal(worst_class_shares(seeds[1:]), [1, 1, 1, 0])  # three classes at 0
     assert worst_class_shares(seeds[:1])[3] == 0
 
 
