@@ -13,7 +13,7 @@ from typing import Any
 from search_spaces.loading import load_space
 from search_spaces.space import Space, parse_space
 from sweeps.storage.folder import SweepFolder
-from sweeps.storage.plan import Plan
+from sweeps.storage.plan import Method, Plan
 from sweeps.storage.record import NotBegun, Record
 from sweeps.strategy.budget import Budget, check_max_epochs
 from sweeps.strategy.floors import check_allowance, check_classes, check_reference, parse_floors
@@ -254,5 +254,6 @@ def latest(storage: str) -> str:
 
 
 def _short(value: Any) -> str:
-    text = ", ".join(getattr(one, "name", str(one)) for one in value) if isinstance(value, tuple) else str(value)
+    methods = isinstance(value, tuple) and all(isinstance(one, Method) for one in value)
+    text = ", ".join(one.name for one in value) if value and methods else str(value)
     return text if len(text) <= 40 else text[:37] + "…"

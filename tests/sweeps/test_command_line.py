@@ -342,9 +342,9 @@ FLAGS = {
         --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --retry-failed --storage
         --tracking-uri --dry-run""",
     train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
-    compare.main: """--help --methods --dataset --seeds --seed --epochs --trunk --space --set --objective
-        --miou-allowance --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address --name --storage
-        --tracking-uri""",
+    compare.main: """--help --methods --dataset --seeds --seed --folds --group-by --epochs --trunk --space --set
+        --objective --miou-allowance --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address
+        --name --storage --tracking-uri""",
     diagnose.main: "--help --dataset --weights --split --out --encoder --output-stride --atrous-rates",
     export.main: "--help --objective --floor --out --all --storage",
     tracking.main: "--help --storage --tracking-uri",

@@ -227,8 +227,8 @@ DIFFERENT = [
     (["--patience", "9"], "patience None, not 9"),
     (["--max-epochs", "999"], "max_epochs None, not 999"),
     (["--max-hours", "2"], "max_hours None, not 2.0"),
-    (["--epochs", "7"], "space {"),
-    (["--set", "trial.encoder=resnet18"], "space {"),
+    (["--epochs", "7"], "another space"),
+    (["--set", "trial.encoder=resnet18"], "another space"),
     (["--workers-per-trial", "2"], "workers 1, not 2"),
     (["--seed", "1", "--trials", "3"], "seed 0, not 1, trials 40, not 3"),
 ]
@@ -244,7 +244,7 @@ def test_a_taken_name_with_other_settings_is_refused_and_the_differences_are_nam
     message = str(caught.value)
     assert message.startswith(f"sweep 'mine' in {storage} was begun with other settings: ")
     assert differs in message
-    assert message.endswith("; continue it with --resume mine, or choose another --name")
+    assert message.endswith("; continue it with `run --resume mine`, or choose another --name")
 
 
 def test_a_command_with_another_plan_begins_another_sweep(plan, storage):
