@@ -18,6 +18,8 @@ from tce_core.errors import file_error
 from tce_core.files import replacing
 
 FILES = ("comparison.md", "comparison.tex", "scores.csv", "scores.parquet")
+FILE_SETTINGS = ("encoder_weights", "start")
+"""Settings that hold paths: a page shows the names of the files alone."""
 SHOWN_METHODS = 6
 """Most methods whose class tables are printed; all are in the files."""
 
@@ -137,7 +139,9 @@ def _page(compared: Compared, tables: list[str]) -> str:
         f"Data: `{Path(plan.dataset).name}`, fingerprint {plan.fingerprint}. Methods: `{methods}`. "
         f"Seeds {plan.seed} to {plan.seed + plan.confirm}.",
     ]
-    shared = ", ".join(f"{key} {value}" for key, value in plan.space.get("trial", {}).items())
+    given = plan.space.get("trial", {}).items()
+    trial = {key: Path(v).name if key in FILE_SETTINGS else v for key, v in given if v is not None}
+    shared = ", ".join(f"{key} {value}" for key, value in trial.items())
     facts.append(f"All methods have: {shared or 'the defaults'}. Bold: the best figure, which may be so by chance.")
     versions = ", ".join(f"{name} {version}" for name, version in plan.versions.items())
     return "\n\n".join([*facts, *tables, f"Made with {versions}."]) + "\n"
