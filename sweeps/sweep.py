@@ -20,7 +20,7 @@ from sweeps.execution.listener import Background
 from sweeps.execution.preflight import dry_run, preflight
 from sweeps.execution.ray_cluster import Room, ray_for
 from sweeps.execution.worker_group import GroupSettings, WorkerGroups
-from sweeps.reporting.ending import show_result, write_result
+from sweeps.reporting.ending import show_interruption, show_result, write_result
 from sweeps.reporting.terminal import ProgressDisplay, headline, resume_command, wide_console
 from sweeps.result import SweepResult
 from sweeps.storage.folder import SweepFolder, folder_of
@@ -143,14 +143,13 @@ def _run_locked(options: AnyOptions) -> SweepResult:
             )
         extends = record is not None and resume is not None and is_extended(record, resume)
         if record is not None and record.finished and not extends:
-            if not (folder.best.exists() or folder.comparison.exists()):  # killed just before it was written
+            if plan.methods or not folder.best.exists():  # killed just before it was written
                 write_result(Outcome(record, record.plan.objectives), data.class_names, folder)
             return _report(_tracking(record, data, folder, options), data, folder)
         with ray_for(plan, options.address, options.concurrent) as room:
-            most = max(1, len(plan.space.get("baselines", ())) + plan.trials)  # more could never run side by side
             groups = WorkerGroups(_group_settings(plan, room, folder))
             try:
-                groups.begin(min(room.slots, most))
+                groups.begin(min(room.slots, plan.most_at_once))
                 if not (console := wide_console()).is_terminal:
                     console.print("Starting the workers, which takes up to half a minute.")
                 with console.status("Starting the workers"):
@@ -195,8 +194,7 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
         raise
     tracking().sweep_ended("FINISHED" if search.finished else "KILLED")
     if not search.finished:
-        again = resume_command(search.plan.name, runtime.storage, runtime.tracking_uri)
-        console.print(f"Interrupted. Continue with: {again}", highlight=False, soft_wrap=True)
+        show_interruption(folder, resume_command(search.plan.name, runtime.storage, runtime.tracking_uri))
         return SweepResult(False, search.outcome, data.class_names, folder, tracking().pages)
     keeper.sweep_ended()
     shutil.rmtree(folder.ray, ignore_errors=True)

@@ -95,6 +95,17 @@ class Compared:
         return self.plan.confirm + 1
 
     @property
+    def trained_seeds(self) -> tuple[int, int]:
+        """The fewest and the most models of a method, of those that have one."""
+        numbers = [len(results.models) for results in self.results if results.models]
+        return min(numbers), max(numbers)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every planned seed of every method has a model or a reason why it has none."""
+        return all(len(one.models) + len(one.left_out) >= self.seeds for one in self.results)
+
+    @property
     def folds(self) -> int:
         """Parts of the images that were held out, one after the other; 1: the split was."""
         return len(self.reference.method.baselines)

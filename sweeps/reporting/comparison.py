@@ -56,7 +56,12 @@ def print_comparison(compared: Compared, folder: Path, console: Console) -> None
         print_table(table, console)
         console.print()
     console.print(about(compared), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"\nTables  {os.path.relpath(folder / FILES[0])}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nTables  {tables_path(folder)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def tables_path(folder: Path) -> str:
+    """The page of a comparison, as it is shown to people."""
+    return os.path.relpath(folder / FILES[0])
 
 
 def about(compared: Compared) -> str:
@@ -67,11 +72,15 @@ def about(compared: Compared) -> str:
         counts = [model.counts for model in compared.reference.models if model.counts is not None]
         number = f"{len(counts[0])} " if counts else ""
         units = f"{number}groups of images (names that agree before '{plan.group_by}')"
-    of = f"the mean over {compared.seeds} seeds with its 95% interval over {units} and seeds"
-    if compared.seeds == 1:
+    least, most = compared.trained_seeds
+    number = f"{least}" if least == most else f"{least} to {most}"
+    of = f"the mean over {number} seeds with its 95% interval over {units} and seeds"
+    if most == 1:
         of = f"of one seed, with their 95% interval over {units}; what another seed would change is unknown"
     sentences = [f"Figures in percent: {of}.", f"Each training has {compared.epochs} epochs."]
-    if compared.seeds == 2:
+    if not compared.finished:
+        sentences.insert(0, f"Not finished: each method is to have {compared.seeds} seeds.")
+    if least == 2:
         sentences.append("Two seeds say little of a third, so their intervals are wide.")
     names = zip(plan.classes, compared.reference.models[0].scores.iou, strict=True)
     if absent := [name for name, iou in names if math.isnan(iou)]:

@@ -149,7 +149,7 @@ def _gains(results: Results, reference: Results, chosen: Mapping[str, measures.O
 
 def _worst_table(compared: Compared) -> Table:
     rows = []
-    for results in compared.results:
+    for results in (one for one in compared.results if one.models):
         iou = np.array([model.scores.iou for model in results.models])  # (S, K)
         seeds = _often((iou == np.nanmin(iou, axis=1, keepdims=True)).sum(axis=0), compared.plan.classes, "d")
         counts = [model.counts for model in results.models if model.counts is not None]

@@ -101,9 +101,12 @@ def proof(choice: Choice) -> str:
     probability = f"{min(raced.probability, 0.999):.1%}"
     if raced.point == choice.point:
         return f"It beats {reference.label} with probability {probability} ({seeds})."
+    nearest = f"comes nearest, with probability {probability} ({seeds}; {SURE:.0%} are asked)"
+    if raced.probability > SURE and raced.missed:
+        nearest = f"leads with probability {probability} ({seeds}), but misses a floor, {raced.missed}"
     return (
-        f"No configuration is shown to beat {reference.label}: {raced.point}, {raced.point.label}, comes nearest, with "
-        f"probability {probability} ({seeds}; {SURE:.0%} are asked), so {choice.point.label} is recommended."
+        f"No configuration is shown to beat {reference.label}: {raced.point}, {raced.point.label}, {nearest}, "
+        f"so {choice.point.label} is recommended."
     )
 
 

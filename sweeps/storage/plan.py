@@ -97,6 +97,12 @@ class Plan:
             return self.sure_seeds * len(trained)
         return self.sure_seeds * (2 if trained and trained[0] is baselines[0] else 1)
 
+    @property
+    def most_at_once(self) -> int:
+        """Trials that can ever run side by side. Only a comparison begins runs with fresh seeds from the start."""
+        planned = len(self.space.get("baselines") or {}) + self.trials
+        return max(1, planned + (self.confirmation_runs if self.methods else 0))
+
     @classmethod
     def from_json(cls, saved: Mapping[str, Any]) -> "Plan":
         """Rebuild a plan from JSON, which turned its tuples into lists."""

@@ -7,7 +7,7 @@ in the trial or in the baseline of a relative floor, there is nothing to compare
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -157,6 +157,16 @@ def measures_of(floor: Floor, objectives: Objectives) -> list[Measure]:
         return [measure_named(floor.name, classes)]
     every = [class_measure(classes, index) for index in range(len(classes))]
     return [measure for measure in every if measure.name not in own]
+
+
+def averaged(seeds: Sequence[Sequence[Standing]]) -> list[Standing]:
+    """The mean standing beside each floor, over seeds that have the same floors. What a seed cannot compare is 0."""
+    found = []
+    for of_floor in zip(*seeds, strict=True):
+        value, bound = (float(np.mean([getattr(one, name) for one in of_floor])) for name in ("value", "bound"))
+        shortfall = float(np.mean([one.shortfall if one.comparable else 0.0 for one in of_floor]))
+        found.append(replace(of_floor[0], value=value, bound=bound, shortfall=shortfall))
+    return found
 
 
 def largest_shortfalls(found: Iterable[Standing]) -> dict[str, float]:

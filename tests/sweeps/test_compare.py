@@ -48,6 +48,12 @@ def test_a_comparison_that_is_killed_ends_with_its_tables(place):
     first = place.start(*arguments)
     first.until(lambda: place.epochs() >= 3)
     first.kill_driver()
+    second = place.start(*arguments)
+    second.until(lambda: place.epochs() >= 4)
+    second.interrupt()
+    assert "Tables so far  runs/a/comparison/comparison.md" in second.ended(130)
+    page = (place.folder / "runs" / "a" / "comparison" / "comparison.md").read_text()
+    assert "Not finished: each method is to have 2 seeds." in page
     text = place.start(*arguments).ended()
     assert "Comparison 'a': 3 methods with 2 seeds each" in text
     assert "Gain over mcce" in text

@@ -194,3 +194,21 @@ def test_what_is_missing_is_said(compared):
     assert "no test split" in said
     assert "1 of 3 seeds are left out (it diverged)" in said
     assert "counts of its images are gone" in said
+
+
+def test_a_comparison_that_is_not_finished_says_how_many_seeds_it_has(compared):
+    first, second = compared.results
+    begun, failed = (
+        replace(second, models=second.models[:2]),
+        Results(Method("focal", ("focal",)), (), ("it diverged",)),
+    )
+    part = replace(compared, results=(first, begun))
+    assert compared.finished
+    assert "Not finished" not in about(compared)
+    assert not part.finished
+    assert about(part).startswith(
+        "Not finished: each method is to have 3 seeds. Figures in percent: the mean over 2 to 3"
+    )
+    assert "Two seeds say little of a third" in about(part)
+    *_, worst = comparison_tables(replace(compared, results=(first, failed)))
+    assert [row[0].text for row in worst.rows] == ["mcce"]
