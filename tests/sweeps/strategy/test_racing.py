@@ -127,7 +127,7 @@ def proof(monkeypatch):
 
 @pytest.mark.slow
 def test_false_and_true_recommendations(proof):
-    """Of 60 sweeps without a true gain 5% recommend one: 8 or more are very unlikely. With one, about 80% find it."""
+    """Of 60 sweeps without a true gain 4% recommend one: 8 or more are very unlikely. With one, about 80% find it."""
     wrong, _, _ = proof.rates(0.0, 8, 60)
     _, right, _ = proof.rates(2 * proof.SCATTER, 8, 60)
     assert wrong <= 7 / 60
