@@ -20,6 +20,7 @@ from sweeps.execution.listener import Background
 from sweeps.execution.preflight import dry_run, preflight
 from sweeps.execution.ray_cluster import Room, ray_for
 from sweeps.execution.worker_group import GroupSettings, WorkerGroups
+from sweeps.report.write import write_report
 from sweeps.reporting.ending import show_interruption, show_result, write_result
 from sweeps.reporting.terminal import ProgressDisplay, headline, resume_command, wide_console
 from sweeps.result import SweepResult
@@ -143,8 +144,8 @@ def _run_locked(options: AnyOptions) -> SweepResult:
             )
         extends = record is not None and resume is not None and is_extended(record, resume)
         if record is not None and record.finished and not extends:
-            if plan.methods or not folder.best.exists():  # killed just before it was written
-                write_result(Outcome(record, record.plan.objectives), data.class_names, folder)
+            if plan.methods or not (folder.best.exists() and folder.report.exists()):  # killed before it was written
+                _write(Outcome(record, record.plan.objectives), data, folder)
             return _report(_tracking(record, data, folder, options), data, folder)
         with ray_for(plan, options.address, options.concurrent) as room:
             groups = WorkerGroups(_group_settings(plan, room, folder))
@@ -188,7 +189,7 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
             tune_until_done(search, groups, (display, background, keeper))
         if search.finished:
             record.finish()  # what is recommended depends on whether the race can go on
-        write_result(search.outcome, data.class_names, folder)
+        _write(search.outcome, data, folder)
     except BaseException:
         tracking().sweep_ended("KILLED")
         raise
@@ -199,6 +200,13 @@ def _run(record: Record, data: Dataset, groups: WorkerGroups, folder: SweepFolde
     keeper.sweep_ended()
     shutil.rmtree(folder.ray, ignore_errors=True)
     return _report(tracking(), data, folder)
+
+
+def _write(outcome: Outcome, data: Dataset, folder: SweepFolder) -> None:
+    """Write the result into the sweep's folder, and the report of a search that has ended."""
+    write_result(outcome, data.class_names, folder)
+    if outcome.record.finished and not outcome.record.plan.methods:
+        write_report(outcome, data, folder)
 
 
 def _tracking(record: Record, data: Dataset, folder: SweepFolder, runtime: Runtime) -> "Tracking":

@@ -23,7 +23,7 @@ def is_whole(path: Path) -> bool:
 
 
 class CheckpointKeeper:
-    """A `Listener` that deletes the checkpoints of ended trials, which may be large, except trunks and the front."""
+    """A `Listener` that deletes the checkpoints of ended trials, except of trunks, the front and the reference."""
 
     def __init__(self, folder: Path, outcome: "Outcome") -> None:
         self.folder, self.outcome = folder, outcome
@@ -39,10 +39,16 @@ class CheckpointKeeper:
     def on_trial_end(self, number: int) -> None:
         if self.outcome.record[number].role == "trunk":  # trials to come begin with it
             return
-        front = {point.trial.number for point in self.outcome.front()}
-        for ended in (self.kept | {number}) - front:
+        wanted = self._wanted()
+        for ended in (self.kept | {number}) - wanted:
             checkpoint_path(self.folder, ended).unlink(missing_ok=True)
-        self.kept = front
+        self.kept = wanted
+
+    def _wanted(self) -> set[int]:
+        """The trials of the front, and the reference beside which a report shows them."""
+        front = {point.trial.number for point in self.outcome.front()}
+        reference = self.outcome.reference()
+        return front | ({reference.number} if reference is not None else set())
 
     def sweep_ended(self) -> None:
         """Delete the checkpoints of trunks."""

@@ -1,19 +1,16 @@
 """The pictures of a diagnosis: input, truth and prediction as small embedded images."""
 
-import base64
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from sweeps.reporting.embedded import jpeg, png
 from tce_core import VOID
 from tce_core.data.schema import ClassInfo
 from tce_core.diagnosis.differences import Bytes, Difference
 
-SIDE = 320
-"""Most pixels of a picture's width. A page scales smaller ones up."""
 FADED = (205, 245)
 """Grey of black and of white pixels that are not wrong for the class. Only the wrong ones have colours."""
 BUDGET = 3_000_000
@@ -55,7 +52,7 @@ def _picture(found: Difference, k: int, classes: Sequence[ClassInfo]) -> Picture
     place = f"rows {window.top}–{window.top + window.height}, columns {window.left}–{window.left + window.width}"
     shown = {*truth[wrong].tolist(), *prediction[wrong].tolist()} - {k}
     legend = (classes[k], *(classes[other] for other in sorted(shown)))
-    images = _jpeg(found.image), *(_png(_faded(colours[ids], wrong)) for ids in (truth, prediction))
+    images = jpeg(found.image), *(png(_faded(colours[ids], wrong)) for ids in (truth, prediction))
     return Picture(found.name, place, found.wrong, images, legend)
 
 
@@ -64,24 +61,3 @@ def _faded(painted: Bytes, wrong: "np.ndarray") -> Bytes:
     dark, light = FADED
     grey = np.asarray(Image.fromarray(painted).convert("L")) * ((light - dark) / 255) + dark
     return np.where(wrong[:, :, None], painted, grey.astype(np.uint8)[:, :, None])
-
-
-def _size(image: Image.Image) -> tuple[int, int]:
-    scale = min(1.0, SIDE / image.width)
-    return max(1, round(image.width * scale)), max(1, round(image.height * scale))
-
-
-def _png(array: Bytes) -> str:
-    image = Image.fromarray(array)
-    return _address(image.resize(_size(image), Image.Resampling.NEAREST), "png", optimize=True)
-
-
-def _jpeg(array: Bytes) -> str:
-    image = Image.fromarray(np.ascontiguousarray(array))
-    return _address(image.resize(_size(image), Image.Resampling.LANCZOS), "jpeg", quality=85)
-
-
-def _address(image: Image.Image, kind: str, **options: object) -> str:
-    content = io.BytesIO()
-    image.save(content, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"

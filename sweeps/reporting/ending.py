@@ -55,4 +55,4 @@ def show_result(tracking: "Tracking", class_names: tuple[str, ...], folder: Swee
         summary(outcome, class_names, console)
     if (choice := outcome.choose()) is None:
         raise UserError(f"sweep '{outcome.record.plan.name}': {outcome.why_none()}")
-    farewell(folder.best, tracking.uri, tracking.pages, console, not choice.trial.untrained)
+    farewell(folder, tracking.uri, tracking.pages, console, not choice.trial.untrained)

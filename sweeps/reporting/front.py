@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeps.reporting.plots import FrontPoint, front_figure, save_front_png
+from sweeps.reporting.plots import FrontPoint, front_figure, save_front_pictures
 from sweeps.storage.measures import MEASURES, Scored
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.outcome import Choice, Outcome
@@ -26,6 +26,7 @@ def front_points(outcome: Outcome, class_names: Sequence[str]) -> list[FrontPoin
                 number=trial.number,
                 role="baseline" if trial.role == "baseline" else "search",
                 label=point.label,
+                key=f"{trial.number}-{point.tau:g}",
                 x=x_measure.value(scores),
                 y=y_measure.value(scores),
                 on_front=point in front,
@@ -103,13 +104,24 @@ def measures(scores: Scored) -> dict[str, float]:
 
 
 def save_front(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:
-    """Draw the front into `folder`: `front.html` (interactive, needs no other file or network) and `front.png`."""
-    points, fairness = front_points(outcome, class_names), outcome.objectives.fairness
-    title, y_name, y_minimize = outcome.record.plan.name, fairness.title, not fairness.maximize
-    figure = front_figure(points, title, y_name=y_name, y_minimize=y_minimize)
+    """Draw the front into `folder`: `front.png` and `front.svg`."""
+    fairness = outcome.objectives.fairness
+    save_front_pictures(
+        front_points(outcome, class_names),
+        folder / "front.png",
+        outcome.record.plan.name,
+        y_name=fairness.title,
+        y_minimize=not fairness.maximize,
+    )
+
+
+def save_front_page(outcome: Outcome, class_names: Sequence[str], folder: Path) -> None:
+    """Draw the front into `folder` as `front.html`: interactive, needs no other file or network."""
+    fairness = outcome.objectives.fairness
+    points, title = front_points(outcome, class_names), outcome.record.plan.name
+    figure = front_figure(points, title, y_name=fairness.title, y_minimize=not fairness.maximize)
     figure.update_layout(width=None, height=None, autosize=True)  # fills the window or MLflow's pane
     figure.write_html(folder / "front.html", include_plotlyjs=True, div_id="front", default_height="95vh")
-    save_front_png(points, folder / "front.png", title, y_name=y_name, y_minimize=y_minimize)
 
 
 def _settings(trial: TrialRecord) -> dict[str, Any]:

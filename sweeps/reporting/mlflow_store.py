@@ -5,7 +5,7 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from sweeps.reporting.front import front_table, save_front
+from sweeps.reporting.front import front_table, save_front, save_front_page
 from sweeps.reporting.mlflow_connection import artifact_location, connect
 from sweeps.reporting.mlflow_pages import run_page, shared_view, trials_page
 from sweeps.reporting.mlflow_view import RunView, SweepView
@@ -172,6 +172,9 @@ class Mirror:
         if best_path is not None and view.record.finished:
             for name in ("comparison", "counts"):
                 self._upload_folder(best_path.parent / name)
+            report = best_path.with_name("report.html")
+            if report.is_file():
+                self._upload_files("report", _state([report]), lambda folder: shutil.copy(report, folder))
 
     def _write_setup(self, plan: dict[str, Any], folder: Path) -> None:
         """Write the environment and the search space into `folder`, and log the data set as an MLflow input."""
@@ -199,8 +202,12 @@ class Mirror:
         """Upload the files of a folder into one of the same name, if there are any."""
         files = sorted(path for path in folder.glob("*.*") if path.is_file())
         if files:
-            source = json.dumps([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
-            self._upload_files(folder.name, source, lambda copy: shutil.copytree(folder, copy / folder.name))
+            self._upload_files(folder.name, _state(files), lambda copy: shutil.copytree(folder, copy / folder.name))
+
+
+def _state(files: Sequence[Path]) -> str:
+    """What changes when one of these files is written again."""
+    return json.dumps([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files])
 
 
 def _user() -> str:
@@ -212,4 +219,5 @@ def _user() -> str:
 
 def _write_front(view: SweepView, table: str, folder: Path) -> None:
     save_front(view.outcome, view.class_names, folder)
+    save_front_page(view.outcome, view.class_names, folder)  # while the sweep runs there is no report
     (folder / "front.json").write_text(table, encoding="utf-8")

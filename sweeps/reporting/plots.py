@@ -1,6 +1,6 @@
 """The plot of the trade-off: all trials, the front, the baselines, the recommended trial and the stopped trials.
 
-`front_figure` draws it with plotly (interactive), `save_front_png` with matplotlib (for print). Both use the same
+`front_figure` draws it with plotly (interactive), `save_front_pictures` with matplotlib (for print). Both use the same
 positions, which helper functions compute as plain numbers.
 """
 
@@ -25,6 +25,8 @@ BASELINES = [
     ("triangle-up", "#E69F00"),
     ("triangle-down", BLACK),
     ("pentagon", BLUE),
+    ("triangle-left", VERMILLION),
+    ("hexagon", "#882255"),
 ]
 MARKERS = {
     "circle": "o",
@@ -33,6 +35,8 @@ MARKERS = {
     "triangle-up": "^",
     "triangle-down": "v",
     "pentagon": "p",
+    "triangle-left": "<",
+    "hexagon": "h",
     "star": "*",
 }
 Limits = tuple[float, float]
@@ -48,6 +52,8 @@ class FrontPoint:
     label: str
     x: float
     y: float
+    key: str = ""
+    """What a page looks the model up by, once its marker is clicked."""
     on_front: bool = False
     recommended: bool = False
     details: Mapping[str, str] = field(default_factory=dict)
@@ -83,6 +89,7 @@ def front_figure(
         dots = figure.add_scatter(x=[p.x for p in layer.points], y=[p.y for p in layer.points], mode="markers").data[-1]
         dots.update(name=escape(layer.name), marker={"symbol": layer.symbol + "-open" * layer.hollow, **style})
         dots.update(hoverinfo="text", hovertext=[_hover(point, x_name, y_name) for point in layer.points])
+        dots.update(customdata=[point.key for point in layer.points])
     room = WIDTH - MARGIN["l"] - MARGIN["r"], HEIGHT - MARGIN["t"] - MARGIN["b"]
     line = {"arrowhead": 0, "arrowwidth": 1, "arrowcolor": GREY, "standoff": 7, "bgcolor": "rgba(255,255,255,0.8)"}
     for label, at, (right, up) in _labels(points, curve, x_limits, y_limits, room, FONT * PIXELS):
@@ -90,7 +97,7 @@ def front_figure(
     return figure
 
 
-def save_front_png(
+def save_front_pictures(
     points: Sequence[FrontPoint],
     path: Path,
     title: str,
@@ -98,7 +105,7 @@ def save_front_png(
     y_name: str = "worst-class IoU",
     y_minimize: bool = False,
 ) -> None:
-    """Save the plot of `front_figure` as a PNG file of 2000 x 1360 pixels."""
+    """Save the plot of `front_figure` as a PNG file of 2000 x 1360 pixels, and as an SVG file beside it."""
     points = [point for point in points if math.isfinite(point.x) and math.isfinite(point.y)]
     x_limits, y_limits = _limits(points)
     curve = _staircase(points, x_limits, y_limits, y_minimize)
@@ -123,7 +130,8 @@ def save_front_png(
     text: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": FONT, "parse_math": False}
     for label, at, offset in _labels(points, curve, x_limits, y_limits, room, FONT):
         axes.annotate(label, at, offset, textcoords="offset points", arrowprops=line, bbox=pad, **text)
-    figure.savefig(path)
+    for file in (path, path.with_suffix(".svg")):
+        figure.savefig(file)
 
 
 class _Layer(NamedTuple):

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from sweeps.reporting import heartbeat
 from sweeps.reporting.mlflow_pages import ui_address
-from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI
+from sweeps.storage.folder import DEFAULT_STORAGE, DEFAULT_TRACKING_URI, SweepFolder
 from sweeps.storage.trial import TrialRecord
 from sweeps.strategy.search import Search
 from sweeps.strategy.starting import start_text
@@ -130,16 +130,18 @@ def resume_command(name: str, storage: str, tracking_uri: str) -> str:
     return command("run", "--resume", name, *given)
 
 
-def farewell(best: Path, tracking_uri: str, pages: Mapping[str, str], console: Console, trained: bool = True) -> None:
+def farewell(
+    folder: SweepFolder, tracking_uri: str, pages: Mapping[str, str], console: Console, trained: bool = True
+) -> None:
     """Print where the result is and what to do next.
 
     Args:
-        best: the exported file.
+        folder: of the sweep.
         tracking_uri: MLflow store or server.
         pages: addresses in MLflow's UI, see `Mirror.pages`.
         trained: whether the result is trained; if not, it is a model that was evaluated as it is.
     """
-    file = os.path.relpath(best)
+    file = os.path.relpath(folder.best)
     lines = [
         ("Best configuration", file),
         ("Train it", command("train", file, *(["--epochs 40"] if trained else []))),
@@ -150,6 +152,8 @@ def farewell(best: Path, tracking_uri: str, pages: Mapping[str, str], console: C
         lines += [("See the sweep", pages["run"]), ("See its trials", pages["trials"])]
     elif tracking_uri.startswith("http"):
         lines.append(("See the sweep", ui_address(tracking_uri)))
+    if folder.report.exists():
+        lines.append(("Read the report", os.path.relpath(folder.report)))
     console.print()
     for title, text in lines:
         console.print(f"{title:<19} {text}", highlight=False, markup=False, soft_wrap=True)

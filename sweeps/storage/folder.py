@@ -49,6 +49,11 @@ class SweepFolder:
         return self.path / "best.yaml"
 
     @property
+    def report(self) -> Path:
+        """The page that shows the sweep."""
+        return self.path / "report.html"
+
+    @property
     def front(self) -> Path:
         """The folder of the exported files of the whole front."""
         return self.path / "front"

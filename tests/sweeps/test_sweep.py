@@ -27,6 +27,7 @@ from tce_core.fairness import fairness_report
 from tce_core.model import build_model
 from tce_core.results import EpochResult
 from tce_core.training import train
+from tests.sweeps.browser import BROWSER, Opened
 from tests.sweeps.commands import SCRIPTS, SPACE, Command
 
 pytestmark = [
@@ -158,7 +159,19 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     # The files that the sweep leaves.
     folder = tmp_path / "runs" / "a"
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
-    assert "<html" in (folder / "front.html").read_text(encoding="utf-8")[:200]
+    assert (folder / "front.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert "Read the report     runs/a/report.html" in printed
+    report = folder / "report.html"
+    assert report.stat().st_size < 6_000_000
+    for gone in ("weights of these models are gone", "counts of the images are gone", "no other model to compare"):
+        assert gone not in report.read_text(encoding="utf-8")
+    if BROWSER is not None:
+        opened = Opened(report, tmp_path / "profile")
+        assert opened.empty == []
+        assert opened.figures >= 8
+        assert opened.pictures % 4 == 0
+        assert opened.pictures
+        assert opened.fetched == []
     best = yaml.safe_load((folder / "best.yaml").read_text(encoding="utf-8"))
     assert best["sweep"]["trial"] == choice.trial.number
     assert best["trial"] == choice.trial.config

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,9 +15,8 @@ import pytest
 
 from sweeps.reporting.mlflow_pages import LOCAL_UI, ui_address
 from tests.sweeps import shown
+from tests.sweeps.browser import BROWSER, seen
 from tests.sweeps.shown import Sweep
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.mark.parametrize(
@@ -87,15 +85,6 @@ def server(uri, tmp_path):
     finally:
         os.killpg(process.pid, 15)
         process.wait(timeout=30)
-
-
-def seen(address, profile):
-    """The text of a page, with the scripts run, in a browser that has never been here."""
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-    command = [BROWSER, *flags, f"--user-data-dir={profile}", "--window-size=2400,1000"]
-    command += ["--virtual-time-budget=20000", "--dump-dom", address]
-    page = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True).stdout
-    return re.sub(r"<[^>]+>", "\n", re.sub(r"<(style|script)\b.*?</\1>", "", page, flags=re.S))
 
 
 @pytest.mark.slow

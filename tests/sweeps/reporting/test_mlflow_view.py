@@ -215,10 +215,13 @@ def test_the_files_of_a_sweep(uri, storage, tmp_path):
     tracking = sweep.tracking(uri, best_path=best)
     tracking.sync()  # `best.yaml` is written at the end, so it does not exist yet
     best.write_text("trial: {t: 1.0}\n")
+    (tmp_path / "report.html").write_text("<html>")
     tracking.sweep_ended("FINISHED")
     client, run = connect(uri), parent(uri)
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert files == {"best.yaml", "environment.json", "front.html", "front.json", "front.png", "space.yaml"}
+    fronts = {f"front.{kind}" for kind in ("html", "json", "png", "svg")}
+    assert files == {"best.yaml", "environment.json", "report.html", "space.yaml"} | fronts
+    assert artifact(uri, "report.html") == "<html>"
     assert (tmp_path / "mlartifacts" / run.info.run_id / "artifacts" / "front.png").is_file()
     assert artifact(uri, "best.yaml") == best.read_text()
     assert yaml.safe_load(artifact(uri, "space.yaml")) == SPACE

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sweeps.reporting.labels import LETTER, LINE, place_labels, points_along
-from sweeps.reporting.plots import FrontPoint, _staircase, front_figure, save_front_png
+from sweeps.reporting.plots import FrontPoint, _staircase, front_figure, save_front_pictures
 from sweeps.strategy.pareto import non_dominated
 
 LIMITS = (-1.0, 6.0)
@@ -97,7 +97,7 @@ EARLY = FrontPoint(9, "search", "#9", 0.3, 0.02, stopped=True)
 
 @pytest.mark.parametrize("points", [[], sweep(), sweep()[3:4], [EARLY], trials([(0.5, 0.5)] * 3)], ids=str)
 def test_the_png_is_a_picture_and_leaves_no_global_state(tmp_path, points):
-    save_front_png(points, tmp_path / "front.png", title="camvid $t$")
+    save_front_pictures(points, tmp_path / "front.png", title="camvid $t$")
     with Image.open(tmp_path / "front.png") as image:
         assert image.size == (2000, 1360)
         assert np.asarray(image.convert("L")).std() > 1  # not blank
