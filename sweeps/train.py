@@ -5,12 +5,14 @@
 With the exported file's own data set (the default), epochs and workers, it repeats the metrics that the file states.
 """
 
-import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from rich.console import Console
 
 from sweeps.cli import DONE, Parser, add_address, amount, natural, positive, run_command
@@ -18,9 +20,11 @@ from sweeps.execution.checkpoints import checkpoint_path
 from sweeps.execution.ray_cluster import fair_cpus, resources_of_nodes, slots_that_fit, start_ray
 from sweeps.execution.worker_group import GroupSettings, WorkerGroup
 from sweeps.reporting.export_file import Export, read_export
+from sweeps.reporting.model_card import model_card
+from sweeps.reporting.trained_model import model_folder, write_model
+from sweeps.storage.folder import counts_path
 from sweeps.strategy.options import Amount, Options, Positive, Seed
 from sweeps.strategy.starting import start_digest
-from tce_core.adjust import class_shares, fold
 from tce_core.config import TrialConfig, parse_config
 from tce_core.data.builtin import resolve_dataset
 from tce_core.data.dataset import Dataset
@@ -45,7 +49,9 @@ class TrainOptions(Options):
     address: str | None = None
     """A Ray cluster to join; None: this machine alone."""
     out: Path | None = None
-    """Weights to write; None: the name of `config`, with `.safetensors`."""
+    """Weights to write; None: the name of `config`, with `.safetensors`. The folder of the model is beside it."""
+    licence: Annotated[str, Field(min_length=1)] | None = None
+    """The licence that the model card states, such as `apache-2.0`; None: none is stated."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class TrainResult:
 
     weights: Path
     """A safetensors file."""
+    folder: Path
+    """The same model with its card, as segmentation-models-pytorch loads it: `smp.from_pretrained(folder)`."""
     last: EpochResult
     """The validation after the last epoch. The weights are those of `last.at(export.logit_adjustment)`."""
     export: Export
@@ -76,12 +84,14 @@ def parser(prog: str = "python sweeps/train.py") -> Parser:
         help="weights to write (default: CONFIG's name, .safetensors); with the checkpoint beside it "
         "the same command continues after an interruption",
     )
+    p.add_argument("--licence", metavar="TEXT", help="licence that the model card states, e.g. apache-2.0")
     return p
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python sweeps/train.py") -> int:
     result = train_export(TrainOptions(**vars(parser(prog).parse_args(arguments))))
     print(f"Weights: {result.weights}")
+    print(f"Model with its card: {os.path.relpath(result.folder)}, for smp.from_pretrained")
     return DONE
 
 
@@ -106,16 +116,19 @@ def train_export(options: TrainOptions) -> TrainResult:
     if export.start_sha256 and start_digest({"start": config.start}) != export.start_sha256:
         print(f"{config.start} are not the weights that the sweep started from: the metrics will differ, too.")
     weights = options.out or options.config.with_suffix(".safetensors")
+    folder = model_folder(weights)
     group = _group_settings(options, export, data, weights)
     _check_batch(config, group)
     share_cores = options.cpus_per_worker is None and export.workers.cpus_each is None
     last = _train(config, export.logit_adjustment, group, options.address, share_cores)
-    _save_weights(weights, Path(group.checkpoints), config, data, export.logit_adjustment)
+    counts = counts_path(group.counts, TRIAL)
+    card = model_card(folder.name, config, export, data, last, counts, options.licence)
+    write_model(weights, checkpoint_path(group.checkpoints, TRIAL), config, data, export.logit_adjustment, card)
     _print_comparison(export, last.at(export.logit_adjustment), data)
     if (test := last.test_at(export.logit_adjustment)) is not None:
         worst = data.class_names[test.report.worst_class]
         print(f"On the test split: mIoU {test.report.miou:.4f}, worst class {worst} {test.report.worst_iou:.4f}")
-    return TrainResult(weights, last, export)
+    return TrainResult(weights, folder, last, export)
 
 
 def _open_data(options: TrainOptions, export: Export) -> Dataset:
@@ -160,6 +173,7 @@ def _group_settings(options: TrainOptions, export: Export, data: Dataset, weight
         workers=options.workers or stated.number,
         cpus_per_worker=options.cpus_per_worker or stated.cpus_each or 1,
         gpus_per_worker=stated.gpus_each if options.gpus_per_worker is None else options.gpus_per_worker,
+        counts=str(folder / "counts"),
     )
 
 
@@ -223,26 +237,6 @@ def _print_comparison(export: Export, last: Scores, data: Dataset) -> None:
         f"{data.class_names[last.report.worst_class]} {last.report.worst_iou:.4f} "
         f"(exported: {stated.worst_class} {stated.worst_iou:.4f})"
     )
-
-
-def _save_weights(path: Path, checkpoints: Path, config: TrialConfig, data: Dataset, tau: float) -> None:
-    """Write the weights with the adjustment folded into the last bias."""
-    from tce_core.checkpoint import export_weights, read_checkpoint
-    from tce_core.model import build_model
-
-    model = build_model(config.model_copy(update={"encoder_weights": None}), data.num_classes)
-    model.load_state_dict(read_checkpoint(checkpoint_path(checkpoints, TRIAL))["model"])
-    shares = class_shares(data.train.pixel_counts)
-    if tau:
-        fold(model, shares, tau)
-    metadata = {
-        "config": config.model_dump_json(),
-        "classes": json.dumps(data.class_names),
-        "dataset_fingerprint": data.fingerprint,
-        "tau": f"{tau:g}",
-        "class_shares": json.dumps(shares.tolist()),
-    }
-    export_weights(model.state_dict(), path, metadata)
 
 
 if __name__ == "__main__":

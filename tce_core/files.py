@@ -1,9 +1,10 @@
-"""Write files so that a reader sees either the old content or the new content, never a part."""
+"""Write files and folders so that a reader sees either the old content or the new content, never a part."""
 
 import contextlib
 import errno
 import glob
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,11 +33,52 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new temporary folder beside `path`; it replaces `path` if the block ends without an error.
+
+    After an error the temporary folder is removed and `path` is unchanged. A process that is killed while it replaces
+    an older folder can leave none, but never a part of one.
+
+    Raises:
+        OSError: the folder cannot be written; or `path` is not a folder.
+    """
+    path = path.resolve()  # what a link points to is replaced, not the link
+    if path.exists() and not path.is_dir():
+        raise OSError(errno.ENOTDIR, "not a folder", str(path))
+    partial, old = (path.with_name(f".{path.name}.{kind}{os.getpid()}.partial") for kind in ("", "old."))
+    _remove_leftovers(path)
+    partial.mkdir()
+    try:
+        yield partial
+        for written in (*partial.rglob("*"), partial):
+            _flush(written)
+        if path.exists():  # a folder that is not empty cannot be replaced in one step
+            os.replace(path, old)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or the names in a folder are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of processes that were killed while they wrote `path`: checkpoints are large."""
+    """Remove what processes that were killed while they wrote `path` have left: checkpoints are large."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         owner = leftover.name.split(".")[-2]
-        if owner.isdecimal() and not _is_alive(int(owner)):
+        if not owner.isdecimal() or _is_alive(int(owner)):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
             leftover.unlink(missing_ok=True)
 
 

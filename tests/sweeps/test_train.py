@@ -2,15 +2,22 @@
 
 import hashlib
 import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import safetensors.torch
+import segmentation_models_pytorch as smp
 import torch
+import yaml
+from PIL import Image
 
 from sweeps import train
 from sweeps.execution.checkpoints import checkpoint_path
 from sweeps.reporting.export_file import export_of, write_export
+from sweeps.storage.folder import counts_path
 from sweeps.strategy.points import Point
 from sweeps.train import TrainOptions, train_export
 from tce_core import training
@@ -19,9 +26,13 @@ from tce_core.colours import normalise
 from tce_core.config import TrialConfig
 from tce_core.data.streets.dataset import make_streets
 from tce_core.errors import UserError
-from tce_core.evaluation import evaluate
+from tce_core.evaluation import evaluate, predict
+from tce_core.evidence.intervals import estimate_classes
+from tce_core.evidence.jackknife import Jackknife
+from tce_core.image_counts import read_counts
 from tce_core.iou import iou_from_counts
 from tce_core.model import build_model
+from tce_core.weights import read_weights
 from tests.sweeps.shown import Sweep
 
 CPU, TAU = torch.device("cpu"), 0.5
@@ -61,9 +72,9 @@ def in_process(data, monkeypatch):
     """Train in this process, as the worker of a group does."""
 
     def run(config, tau, group, address, share_cores):
-        path = checkpoint_path(group.checkpoints, train.TRIAL)
+        path, counts = checkpoint_path(group.checkpoints, train.TRIAL), counts_path(group.counts, train.TRIAL)
         path.parent.mkdir(parents=True)
-        return list(training.train(config, data, checkpoint=path, device=CPU))[-1]
+        return list(training.train(config, data, checkpoint=path, test=True, counts=counts, device=CPU))[-1]
 
     monkeypatch.setattr(train, "_train", run)
 
@@ -169,3 +180,60 @@ def test_other_weights_than_those_of_the_sweep_are_said_so(exported, data, in_pr
     torch.save(build_model(CONFIG, data.num_classes).state_dict(), start)
     train_export(TrainOptions(config=tuned, out=tuned.with_name("other.safetensors")))
     assert said in capsys.readouterr().out
+
+
+def test_the_folder_is_loaded_by_smp_alone_as_its_card_says(exported, data, in_process, tmp_path):
+    """The code of the card runs in a process that cannot import this program, on an image of odd size."""
+    result = train_export(TrainOptions(config=exported, licence="cc-by-4.0"))
+    assert result.folder == exported.with_suffix("")
+    assert {path.name for path in result.folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    card = (result.folder / "README.md").read_text()
+    image = data.val.image(0)[:51, :77]
+    Image.fromarray(image).save(tmp_path / "photo.png")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    code = code.replace("photo.jpg", "photo.png") + "\nimport sys\nassert 'tce_core' not in sys.modules\n"
+    subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True, timeout=300)
+    mask = np.array(Image.open(tmp_path / "mask.png"))
+    ours = read_weights(result.weights, data.num_classes).model
+    expected = predict(ours, torch.from_numpy(image.copy()).permute(2, 0, 1)[None])[0].numpy()
+    assert mask.shape == (51, 77)
+    assert (mask == expected).mean() > 0.999  # the layout in memory differs, and so the last bits
+
+    theirs = smp.from_pretrained(str(result.folder)).eval()
+    for name, tensor in ours.state_dict().items():
+        assert torch.equal(theirs.state_dict()[name], tensor)
+    assert card.startswith("---\nlibrary_name: segmentation-models-pytorch\n")
+    assert yaml.safe_load(card.split("---")[1])["license"] == "cc-by-4.0"
+
+
+def test_the_card_states_what_was_measured(exported, data, in_process):
+    result = train_export(TrainOptions(config=exported))
+    card = (result.folder / "README.md").read_text()
+    val, test = result.last.at(TAU), result.last.test_at(TAU)
+    counts = read_counts(counts_path(exported.with_suffix(".checkpoint") / "counts", train.TRIAL))
+    for k, name in enumerate(data.class_names):
+        row = re.search(rf"^\| {name} \| (.*) \| (.*) \| (.*) \|$", card, re.M)
+        for cell, scores, split in zip(row.groups()[1:], (val, test), ("val", "test"), strict=True):
+            if np.isnan(scores.iou[k]):
+                assert cell == "-"
+                continue
+            (found,) = re.findall(r"^[\d.]+", cell)
+            assert float(found) == pytest.approx(100 * scores.iou[k], abs=0.051)
+            interval = estimate_classes([Jackknife.of(counts[split].at(TAU))])[k]
+            if not np.isnan(interval.low):
+                assert f"({100 * interval.low:.1f} to {100 * interval.high:.1f})" in cell
+    worst = data.class_names[test.report.worst_class]
+    assert f"It hardly finds {worst} (" in card
+    assert "has not stated a licence" in card
+    assert "license:" not in card.split("---")[1]
+    assert "strength 0.5" in card
+    assert "{{" not in card
+    assert "{%" not in card
+
+
+def test_what_is_in_the_place_of_the_folder_is_not_replaced(exported, data, in_process):
+    exported.with_suffix("").mkdir()
+    (exported.with_suffix("") / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"would replace notes.txt; give another --out"):
+        train_export(TrainOptions(config=exported))
+    assert not exported.with_suffix(".safetensors").exists()
