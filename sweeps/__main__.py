@@ -17,6 +17,7 @@ COMMANDS = {
     "compare": ("sweeps.commands.compare", "compare methods over several seeds, on the test split"),
     "adjust": ("sweeps.commands.adjust", "adjust a trained model's logits by the class shares, without training"),
     "diagnose": ("sweeps.commands.diagnose", "say why a class is hopeless, before anything is trained"),
+    "predict": ("sweeps.commands.predict", "predict masks of photographs with a trained model, or write it as ONNX"),
     "export": ("sweeps.commands.export", "write the recommended configuration, or the whole front, to files"),
     "list": ("sweeps.commands.listing", "show the sweeps of a storage"),
     "track": ("sweeps.commands.tracking", "write a sweep into MLflow later"),

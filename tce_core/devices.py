@@ -1,8 +1,9 @@
-"""The device of a training, and its arithmetic."""
+"""The device of a model, and its arithmetic."""
 
 import torch
 
 from tce_core.config import TrialConfig
+from tce_core.errors import UserError
 
 
 def use_bf16(config: TrialConfig, device: torch.device) -> bool:
@@ -21,3 +22,14 @@ def use_bf16(config: TrialConfig, device: torch.device) -> bool:
 def default_device() -> torch.device:
     """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_named(name: str | None) -> torch.device:
+    """Return the device `cpu` or `cuda`; None: the default one.
+
+    Raises:
+        UserError: there is no GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU here; give --device cpu")
+    return default_device() if name is None else torch.device(name)

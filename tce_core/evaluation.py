@@ -38,10 +38,10 @@ def predict(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
     Returns:
         (B, H, W) uint8 class ids.
     """
-    return most_likely(_logits(model, images, bf16))
+    return most_likely(predict_logits(model, images, bf16))
 
 
-def _logits(model: nn.Module, images: Tensor, bf16: bool) -> Tensor:
+def predict_logits(model: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
     """Return the logits (B, K, H, W) of images of any size, see `predict`."""
     height, width = images.shape[-2:]
     x = normalise(images)
@@ -91,7 +91,7 @@ def evaluate(
     counts = torch.zeros(taus, len(split), 3, k, dtype=torch.int64, device=device)
     batches = _same_size_batches(split, range(rank, len(split), world), batch_pixels)
     for batch, images, labels in _read_ahead(split, batches, device):
-        logits = _logits(model, images, bf16)
+        logits = predict_logits(model, images, bf16)
         found = most_likely(logits)[None] if moved is None else most_likely_adjusted(logits, moved)
         each = torch.stack([count_labels(one, labels, k) for one in found])
         labelled += each.sum(1)

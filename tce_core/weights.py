@@ -5,7 +5,7 @@ No code in a file is executed.
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,24 +63,24 @@ class Weights:
     """In evaluation mode, on the CPU."""
     metadata: Mapping[str, str]
     """What the file says of itself. It is enough to read the weights again when it is stored beside them."""
+    num_classes: int
+    """K, the length of the last bias."""
 
 
-def read_weights(path: Path, num_classes: int, architecture: Architecture | None = None) -> Weights:
-    """Read a DeepLabv3+ and its weights.
+def read_weights(path: Path, architecture: Architecture | None = None) -> Weights:
+    """Read a DeepLabv3+ and its weights, of as many classes as they are for.
 
     Args:
         path: a safetensors file or a checkpoint of this program, a folder of smp's `save_pretrained`, or a state dict
             as a safetensors file or a file of `torch.save`, also under the key `state_dict` or `model`.
-        num_classes: K.
         architecture: needed for a state dict, refused for the others, which hold their own.
 
     Raises:
-        UserError: there is no such file, it cannot be read, has another number of classes or another architecture, or
-            `architecture` is missing or not needed.
+        UserError: there is no such file, it cannot be read, has another architecture, or `architecture` is missing or
+            not needed.
     """
     state, metadata = read_state(path)
-    if len(state[HEAD]) != num_classes:
-        raise UserError(f"{path}: weights for {len(state[HEAD])} classes, but the data set has {num_classes}")
+    num_classes = len(state[BIAS])
     described = next((key for key in DESCRIBED if key in metadata), None)
     if described is None:
         if architecture is None:
@@ -96,7 +96,7 @@ def read_weights(path: Path, num_classes: int, architecture: Architecture | None
         raise UserError(f"{path}: it says itself which model it is for; leave {', '.join(_flags(architecture))} out")
     model = _build(path, metadata, num_classes)
     load_into(model, state, path)
-    return Weights(model.eval(), metadata)
+    return Weights(model.eval(), metadata, num_classes)
 
 
 def read_weights_of(data: Dataset, path: Path, architecture: Architecture | None = None) -> Weights:
@@ -108,15 +108,24 @@ def read_weights_of(data: Dataset, path: Path, architecture: Architecture | None
         architecture: see `read_weights`.
 
     Raises:
-        UserError: see `read_weights`; or the file names other classes, or the same in another order.
+        UserError: see `read_weights` and `check_classes_of`.
     """
-    weights = read_weights(path, data.num_classes, architecture)
-    names = class_names_of(weights.metadata)
-    if names is not None and names != data.class_names:
-        raise UserError(
-            f"{path}: weights for the classes {', '.join(names)}, but {data.path} has {', '.join(data.class_names)}"
-        )
+    weights = read_weights(path, architecture)
+    check_classes_of(weights, path, data.class_names, data.path)
     return weights
+
+
+def check_classes_of(weights: Weights, path: Path, class_names: Sequence[str], owner: Path) -> None:
+    """Check that the weights that were read from `path` are for the classes that the file or folder `owner` has.
+
+    Raises:
+        UserError: their number differs; or the weights name other classes, or the same in another order.
+    """
+    if weights.num_classes != len(class_names):
+        raise UserError(f"{path}: weights for {weights.num_classes} classes, but {owner} has {len(class_names)}")
+    names = class_names_of(weights.metadata)
+    if names is not None and names != tuple(class_names):
+        raise UserError(f"{path}: weights for the classes {', '.join(names)}, but {owner} has {', '.join(class_names)}")
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -217,7 +226,7 @@ def _read_folder(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if name != "DeepLabV3Plus":
         raise UserError(f"{path}: a model of the class {name}; only DeepLabV3Plus can be read")
     if arguments.get("activation") or arguments.get("aux_params"):
-        raise UserError(f"{path}: the model has an activation or a second output; only plain logits can be adjusted")
+        raise UserError(f"{path}: the model has an activation or a second output; only plain logits can be used")
     if (channels := arguments.get("in_channels", 3)) != 3:
         raise UserError(f"{path}: the model has {channels} input channels; only RGB images can be read")
     arguments.pop("classes", None)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tce_core import VOID
 from tce_core.data.schema import ClassInfo
@@ -94,8 +94,13 @@ def require_folder(folder: Path) -> Path:
     return folder
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Return an image file as (H, W, 3) uint8 RGB.
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
+    """Return an image file as (H, W, 3) uint8 RGB. Transparency is dropped.
+
+    Args:
+        path: the file.
+        upright: whether to turn and mirror the pixels as the orientation in the file (EXIF) says. Masks of a data set
+            are drawn on the pixels as they are stored, so its images are read without this.
 
     Raises:
         UserError: the file is damaged or has more than 8 bits per channel.
@@ -104,7 +109,7 @@ def read_image(path: Path) -> np.ndarray:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise UserError(f"{path}: its pixels are {picture.mode}; an image must have 8 bits per channel")
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray((ImageOps.exif_transpose(picture) if upright else picture).convert("RGB"))
     except DECODING_ERRORS as error:
         raise UserError(f"{path}: cannot be decoded ({_one_line(error)}); replace the file") from error
 

@@ -97,7 +97,7 @@ def test_the_written_weights_predict_what_the_adjustment_predicts(at, tau):
     data = open_dataset("data")
     out = at / f"tau{tau}.safetensors"
     result = adjust_weights(AdjustOptions(weights="run.safetensors", dataset="data", out=out, tau=tau))
-    written = read_weights(out, data.num_classes)
+    written = read_weights(out)
     _, counts = evaluate(written.model, data.val, CPU)
     (scores,) = measured_curve((0.0,), counts.numpy())
     assert scores.iou == pytest.approx(next(s for s in result.curve if s.tau == tau).iou, abs=1e-3, nan_ok=True)
@@ -133,7 +133,7 @@ def test_every_kind_of_weights_gives_the_same(at, source, settings, capsys):
 
     assert curve(source, *settings) == curve("run.safetensors")
     assert main(["adjust", source, *settings, "--dataset", "data", "--tau", "1", "--out", "same.safetensors"]) == 0
-    assert len(read_weights(at / "same.safetensors", 10).metadata) >= 3  # it can be read again without settings
+    assert len(read_weights(at / "same.safetensors").metadata) >= 3  # it can be read again without settings
 
 
 def test_a_class_can_lead_and_floors_are_kept(at, capsys):
@@ -231,7 +231,7 @@ def test_weights_of_other_classes_are_refused(at, capsys):
     fewer = {key: value[:7] if "segmentation_head" in key else value for key, value in torch.load("state.pt").items()}
     torch.save(fewer, "fewer.pt")
     said = refused(capsys, "fewer.pt", *FITTING, "--dataset", "data")
-    assert "fewer.pt: weights for 7 classes, but the data set has 10" in said
+    assert "fewer.pt: weights for 7 classes, but data has 10" in said
     torch.save({"weight": torch.zeros(3)}, "foreign.pt")
     assert "not the weights of a DeepLabv3+ of smp" in refused(capsys, "foreign.pt", *FITTING, "--dataset", "data")
 
@@ -239,8 +239,8 @@ def test_weights_of_other_classes_are_refused(at, capsys):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"activation": "softmax"}, "only plain logits can be adjusted"),
-        ({"aux_params": {"classes": 2}}, "only plain logits can be adjusted"),
+        ({"activation": "softmax"}, "only plain logits can be used"),
+        ({"aux_params": {"classes": 2}}, "only plain logits can be used"),
         ({"_model_class": "Unet"}, "a model of the class Unet; only DeepLabV3Plus can be read"),
         ({"in_channels": 4}, "4 input channels; only RGB images"),
         ({"novel": 1}, "its model cannot be built"),

@@ -98,7 +98,7 @@ def test_the_page_goes_into_runs(at, monkeypatch, tmp_path):
     ("weights", "said"),
     [
         ("others.safetensors", "weights for the classes class 0, class 1"),
-        ("three.safetensors", "weights for 3 classes, but the data set has 10"),
+        ("three.safetensors", "weights for 3 classes, but data has 10"),
         ("text.pt", "text.pt: not weights that can be read safely"),
         ("harm.pt", "harm.pt: not weights that can be read safely"),
         ("data/val.arrow", "val.arrow: not weights that can be read safely"),
