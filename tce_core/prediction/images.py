@@ -4,11 +4,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from tce_core.data.layout import read_image
-from tce_core.errors import UserError
+from tce_core.errors import UserError, file_error
 from tce_core.threads import single_threaded_pool
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -39,15 +40,15 @@ def find_photographs(paths: Sequence[Path], out: Path) -> list[Photograph]:
         UserError: a path does not exist, there are no images, two images would have the same output, or an output
             would lie beside an image.
     """
-    files = dict.fromkeys(file for path in paths for file in _files(path, out))
+    files = {os.path.abspath(file): file for path in paths for file in _files(path, out)}
     if not files:
         where = ", ".join(map(str, paths))
         raise UserError(f"{where}: no images; they are told by {', '.join(SUFFIXES)}")
-    # `x.jpg` and `x.png` of two arguments, or of two folders of one argument, must not meet: hence one common root.
-    root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in map(Path.absolute, paths)]))
+    # One root for all arguments: so `day/1.jpg` and `night/1.jpg` have different outputs, however they are named.
+    root = os.path.commonpath([os.path.abspath(path if path.is_dir() else path.parent) for path in paths])
     found: dict[Path, Photograph] = {}
-    for file in sorted(files):
-        target = out / Path(os.path.normpath(file)).relative_to(os.path.normpath(root)).with_suffix("")
+    for place, file in sorted(files.items()):
+        target = out / Path(place).relative_to(root).with_suffix("")
         if target in found:
             raise UserError(f"{file}: {found[target].source} has the same output {target}.png; move one of the two")
         found[target] = Photograph(file, target)
@@ -76,17 +77,21 @@ def read_ahead(photographs: Sequence[Photograph]) -> Iterator[tuple[Photograph, 
 
 
 def _files(path: Path, out: Path) -> list[Path]:
-    """The absolute paths of the images of one argument."""
+    """The images of one argument."""
     if path.is_file():
-        return [path.absolute()]
+        return [path]
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder")
     outputs, found = out.resolve(), []
-    for folder, below, names in os.walk(path.absolute()):
+    for folder, below, names in os.walk(path, onerror=_refuse):
         here = Path(folder)
         below[:] = [name for name in below if not name.startswith(".") and (here / name).resolve() != outputs]
         found += [here / name for name in names if not name.startswith(".") and name.lower().endswith(SUFFIXES)]
     return found
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise file_error(str(error.filename), "the folder cannot be read", error)
 
 
 def _check_apart(photographs: Iterable[Photograph]) -> None:

@@ -66,12 +66,13 @@ def write_onnx(path: Path, model: nn.Module, class_names: Sequence[str]) -> floa
     """
     require_packages()
     plain = PlainInput(model).eval()
-    program = _exported(path, plain)
-    (output,) = program.model.graph.outputs
-    output.shape = type(output.shape)(["batch", len(class_names), "height", "width"])  # torch names them by formulas
-    program.model.metadata_props["classes"] = json.dumps(list(class_names))
     try:
         with replacing(path) as partial:
+            partial.touch()  # a bad path is refused before the export, which takes many seconds
+            program = _exported(path, plain)
+            (output,) = program.model.graph.outputs  # torch names its sides by formulas
+            output.shape = type(output.shape)(["batch", len(class_names), "height", "width"])
+            program.model.metadata_props["classes"] = json.dumps(list(class_names))
             program.save(partial, external_data=False)
             return _largest_difference(path, partial, plain)
     except OSError as error:

@@ -41,7 +41,7 @@ def cover(length: int, tile: int) -> list[tuple[int, Tensor]]:
     cells, side = math.ceil(length / STRIDE), tile // STRIDE
     if cells <= side:
         return [(0, torch.ones(length))]
-    overlap = max(1, side // 4)
+    overlap = math.ceil(side / 4)
     steps = math.ceil((cells - side) / (side - overlap))
     starts = [STRIDE * (step * (cells - side) // steps) for step in range(steps + 1)]
     place, ramp = torch.arange(length) + 0.5, overlap * STRIDE

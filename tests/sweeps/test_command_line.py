@@ -17,7 +17,7 @@ import yaml
 from sweeps import __main__ as entry
 from sweeps import run, sweep, train
 from sweeps.cli import run_command
-from sweeps.commands import compare, diagnose, export, listing, tracking
+from sweeps.commands import compare, diagnose, export, listing, predict, tracking
 from sweeps.reporting.export_file import FORMAT, DatasetSection, read_export, write_export
 from sweeps.storage.folder import SweepFolder
 from sweeps.storage.lock import sweep_lock
@@ -33,7 +33,7 @@ from tce_core.errors import TemporaryError, UserError
 from tests.sweeps.searching import TINY
 
 ROOT = Path(run.__file__).parents[1]
-COMMANDS = ["run", "train", "compare", "adjust", "diagnose", "export", "list", "track", "convert"]
+COMMANDS = ["run", "train", "compare", "adjust", "diagnose", "predict", "export", "list", "track", "convert"]
 
 
 @pytest.fixture(scope="module")
@@ -346,6 +346,8 @@ FLAGS = {
         --objective --miou-allowance --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address
         --name --storage --tracking-uri""",
     diagnose.main: "--help --dataset --weights --split --out --encoder --output-stride --atrous-rates",
+    predict.main: """--help --out --overlay --probabilities --tile --skip-bad --onnx --device --dataset --classes
+        --encoder --output-stride --atrous-rates""",
     export.main: "--help --objective --floor --out --all --storage",
     tracking.main: "--help --storage --tracking-uri",
     listing.main: "--help --storage",
