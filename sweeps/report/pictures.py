@@ -26,8 +26,9 @@ class Comparison(NamedTuple):
     name: str
     images: tuple[str, ...]
     """Input, truth, reference and subject as `data:` addresses."""
-    found: tuple[float, float]
-    """The share of the class's pixels in the whole image that the reference and the subject find."""
+    found: tuple[str, str]
+    """Of the reference and of the subject: which share of the class's pixels in the whole image it finds, and which
+    share of what it takes for the class is right."""
     legend: tuple[ClassInfo, ...]
 
 
@@ -65,7 +66,7 @@ def _predictions(point: Point, split: Split, rows: Sequence[int], data: Dataset,
     from tce_core.evaluation import predict
     from tce_core.weights import read_weights
 
-    model = read_weights(weights, data.num_classes).model
+    model = read_weights(weights).model
     if point.tau:
         fold(model, class_shares(data.train.pixel_counts), point.tau)
     images = (torch.from_numpy(split.image(row).copy()).permute(2, 0, 1)[None] for row in rows)
@@ -81,10 +82,17 @@ def _comparison(split: Split, row: int, k: int, predictions: tuple[Bytes, Bytes]
     colours[: split.num_classes] = [info.color for info in split.classes]
     parts = [window.of(ids) for ids in (truth, *predictions)]
     shown = sorted({int(one) for ids in parts for one in np.unique(ids)} - {VOID, k})
-    found = tuple(float((ids == k)[truth == k].mean()) for ids in predictions)
+    found = [_found(ids[truth != VOID] == k, truth[truth != VOID] == k) for ids in predictions]
     return Comparison(
         split.row_name(row),
         (jpeg(window.of(image)), *(png(colours[ids]) for ids in parts)),
         (found[0], found[1]),
         (split.classes[k], *(split.classes[one] for one in shown)),
     )
+
+
+def _found(predicted: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> str:
+    """Recall and precision of a class in one image, in words."""
+    both = (predicted & true).sum()
+    right = f", {both / predicted.sum():.0%} of what it takes for it is right" if predicted.any() else ""
+    return f"finds {both / true.sum():.0%}{right}"
