@@ -341,7 +341,8 @@ FLAGS = {
         --confirm --seed --rungs --no-halving --keep --patience --max-epochs --max-hours --workers-per-trial
         --gpus-per-worker --cpus-per-worker --concurrent --address --name --resume --retry-failed --storage
         --tracking-uri --dry-run""",
-    train.main: "--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out",
+    train.main: """--help --dataset --epochs --seed --workers --cpus-per-worker --gpus-per-worker --address --out
+        --licence""",
     compare.main: """--help --methods --dataset --seeds --seed --folds --group-by --epochs --trunk --space --set
         --objective --miou-allowance --workers-per-trial --gpus-per-worker --cpus-per-worker --concurrent --address
         --name --storage --tracking-uri""",
