@@ -7,6 +7,7 @@ print(result.recommended.label, result.recommended.scores.report.worst_iou)
 """
 
 import contextlib
+import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -53,6 +54,8 @@ __all__ = [
     "run_sweep",
 ]
 AnyOptions = SweepOptions | CompareOptions | ResumeOptions
+
+log = logging.getLogger(__name__)
 
 
 def run_sweep(options: SweepOptions) -> SweepResult:
@@ -206,7 +209,12 @@ def _write(outcome: Outcome, data: Dataset, folder: SweepFolder) -> None:
     """Write the result into the sweep's folder, and the report of a search that has ended."""
     write_result(outcome, data.class_names, folder)
     if outcome.record.finished and not outcome.record.plan.methods:
-        write_report(outcome, data, folder)
+        try:
+            write_report(outcome, data, folder)
+        except UserError:
+            raise
+        except Exception:  # what shows a result must not withhold it
+            log.warning("The report could not be written", exc_info=True)
 
 
 def _tracking(record: Record, data: Dataset, folder: SweepFolder, runtime: Runtime) -> "Tracking":

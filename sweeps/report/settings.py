@@ -36,6 +36,7 @@ def parallel_figure(trials: Sequence[TrialRecord], dimensions: Dimensions, measu
     axes = [*dimensions, *(measure.label for measure in measures)]
     limits = [_limits(trials, measure) for measure in measures]
     lead = [measures[-1].value(trial.last) for trial in trials]
+    worst_best = limits[-1] if measures[-1].maximize else limits[-1][::-1]
     for trial, value in zip(trials, lead, strict=True):
         heights = [_height(dimension, trial.params.get(name)) for name, dimension in dimensions.items()]
         values = [measure.value(trial.last) for measure in measures]
@@ -45,7 +46,10 @@ def parallel_figure(trials: Sequence[TrialRecord], dimensions: Dimensions, measu
             y=heights,
             mode="lines",
             connectgaps=True,  # over the axes of settings that it does not have
-            line={"color": _shade(value, *limits[-1]), "width": 1 if trial.stopped else 2.5},
+            line={
+                "color": _shade(value, *worst_best),
+                "width": 1 if trial.stopped else 2.5,
+            },
             opacity=0.45 if trial.stopped else 0.9,
             hoverinfo="text",
             hovertext=_hover(trial, measures),
@@ -163,7 +167,7 @@ def _limits(trials: Sequence[TrialRecord], measure: Measure) -> tuple[float, flo
 def _between(value: float, low: float, high: float) -> float | None:
     if not math.isfinite(value):
         return None
-    return 0.5 if high <= low else (value - low) / (high - low)
+    return 0.5 if high == low else (value - low) / (high - low)
 
 
 def _height(dimension: Range | Choices, value: Any) -> float | None:
@@ -190,8 +194,8 @@ def _tick(figure: go.Figure, place: int, height: float, text: str) -> None:
     figure.add_annotation(x=place, y=height, text=escape(text), showarrow=False, xanchor="left", xshift=4, **paper)
 
 
-def _shade(value: float, low: float, high: float) -> str:
-    part = _between(value, low, high) if math.isfinite(value) else 0.0
+def _shade(value: float, worst: float, best: float) -> str:
+    part = _between(value, worst, best) if math.isfinite(value) else 0.0
     return SCALE[round((part or 0.0) * (len(SCALE) - 1))]
 
 

@@ -160,4 +160,4 @@ def _text(one: Estimate) -> str:
     if math.isnan(one.value):
         return "-"
     text = f"{100 * one.value:.1f}"
-    return text if math.isnan(one.low) else f"{text} ({100 * one.low:.1f} to {100 * one.high:.1f})"
+    return text if not math.isfinite(one.high - one.low) else f"{text} ({100 * one.low:.1f} to {100 * one.high:.1f})"

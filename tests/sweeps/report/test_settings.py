@@ -7,6 +7,7 @@ import pytest
 
 from search_spaces.dimensions import Choices, Range
 from sweeps.report.settings import _height, _ticks, importance_of, ordered, parallel_figure, slice_figure
+from sweeps.report.style import SCALE
 from sweeps.storage.measures import MEASURES
 from tests.sweeps.searching import result, train
 
@@ -60,7 +61,12 @@ def test_a_line_passes_through_settings_and_measures(made):
     first, second = parallel_figure(trials, {"t": T, "lr": LR}, [MIOU, WORST]).data
     assert list(first.y) == [0.0, 0.5, 0.5, 0.0]  # mIoU is equal: the middle
     assert list(second.y) == [None, 1.0, 0.5, 1.0]
-    assert first.line.color != second.line.color
+    assert (first.line.color, second.line.color) == (SCALE[0], SCALE[-1])
+    std = [made(0, 0.1, t=0.1), made(1, 0.3, t=1.0)]  # the second is more even, and less is better
+    assert [line.line.color for line in parallel_figure(std, {"t": T}, [MEASURES["std_iou"]]).data] == [
+        SCALE[0],
+        SCALE[-1],
+    ]
 
 
 def test_a_slice_shows_the_trials_that_have_the_setting(made):
