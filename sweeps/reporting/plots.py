@@ -52,8 +52,6 @@ class FrontPoint:
     label: str
     x: float
     y: float
-    key: str = ""
-    """What a page looks the model up by, once its marker is clicked."""
     on_front: bool = False
     recommended: bool = False
     details: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +64,8 @@ class FrontPoint:
     """Of a model with adjusted logits: x and y of the same model with less adjustment, from which a line comes."""
     stopped: bool = False
     """The trial was stopped before its full budget: `x` and `y` are its last values, and it is not a candidate."""
+    key: str = ""
+    """What a page looks the model up by, once its marker is clicked."""
 
 
 def front_figure(

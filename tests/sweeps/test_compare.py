@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 from mlflow import MlflowClient
 
 from sweeps.reporting.compared import Compared
@@ -43,6 +44,7 @@ def test_a_comparison_over_folds_counts_each_image_once(place):
     np.testing.assert_allclose(adjusted.scores.iou, iou_from_counts(sum(held_out)))
 
 
+@pytest.mark.slow
 def test_a_comparison_that_is_killed_ends_with_its_tables(place):
     arguments = (*ARGUMENTS, "--name", "a", "--concurrent", 1, "--set", *TINY, "trial.steps_per_epoch=2")
     first = place.start(*arguments)

@@ -164,6 +164,7 @@ def test_a_broken_image_ends_the_command_or_is_skipped(at, broken, capsys):
     assert sorted(path.name for path in (at / "skipped").iterdir()) == ["1.png", "3.png", "classes.json"]
 
 
+@pytest.mark.slow
 def test_onnx_without_images_gives_the_logits_of_the_model(at, capsys):
     assert main(["predict", "run.safetensors", "--onnx", "model.onnx"]) == 0
     assert capsys.readouterr().out.startswith("ONNX: model.onnx (onnxruntime's logits differ from torch's by at most ")
