@@ -211,8 +211,6 @@ def _write(outcome: Outcome, data: Dataset, folder: SweepFolder) -> None:
     if outcome.record.finished and not outcome.record.plan.methods:
         try:
             write_report(outcome, data, folder)
-        except UserError:
-            raise
         except Exception:  # what shows a result must not withhold it
             log.warning("The report could not be written", exc_info=True)
 

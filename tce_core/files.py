@@ -55,7 +55,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _flush(written)
         if path.exists():  # a folder that is not empty cannot be replaced in one step
             os.replace(path, old)
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

@@ -20,8 +20,8 @@ CARD = "README.md"
 
 
 def folder_beside(weights: Path) -> Path:
-    """Return the folder that belongs to a file of weights: its name without the suffix."""
-    return weights.with_suffix("") if weights.suffix else weights.with_name(f"{weights.name}-smp")
+    """Return the folder that belongs to a file of weights: its name without `.safetensors`, or with `-smp`."""
+    return weights.with_suffix("") if weights.suffix == ".safetensors" else weights.with_name(f"{weights.name}-smp")
 
 
 def check_replaceable(folder: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_sweep_survives_a_lost_worker_and_a_diverging_trial_and_its_best_can_b
     assert "Read the report     runs/a/report.html" in printed
     report = folder / "report.html"
     assert report.stat().st_size < 6_000_000
-    for gone in ("weights of these models are gone", "counts of the images are gone", "no other model to compare"):
+    for gone in ("weights of these models were not kept", "counts of the images are gone", "no other model to compare"):
         assert gone not in report.read_text(encoding="utf-8")
     if BROWSER is not None:
         opened = Opened(report, tmp_path / "profile")

@@ -35,7 +35,7 @@ def test_every_panel_has_a_figure_or_says_why_not(outcome):
     for name in ("front", "growth", "curve-miou", "curve-worst_iou", "classes", "parallel", "slice-t", "strengths"):
         assert f'<div id="{name}"' in page, name
     assert "The counts of the images are gone" in page
-    assert "The weights of these models are gone" in page
+    assert "The weights of these models were not kept" in page
     assert "at least 10 searched trials" in page
     assert len(page) < 6_000_000
 
