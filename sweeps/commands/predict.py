@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tce_core.weights import Weights
 
 LEGEND = "classes.json"
+WRITER = {"written_by": "tilted-sweeps predict"}
+"""What the legend says of itself. A folder without it may hold masks that a person drew."""
 
 
 class PredictOptions(Options):
@@ -168,13 +170,26 @@ def _write_onnx(path: Path, weights: "Weights", classes: Sequence[ClassInfo], co
 def _write_legend(out: Path, classes: Sequence[ClassInfo]) -> None:
     """Write the names and colours of the classes. It comes first, so that a bad folder is refused before the work."""
     path = out / LEGEND
-    text = json.dumps({"num_classes": len(classes), "ignore_index": VOID, "classes": [asdict(c) for c in classes]})
+    if out.is_dir() and any(out.iterdir()) and not _is_ours(path):
+        raise UserError(f"--out {out}: a folder with other files, which masks could replace; name a new one")
+    text = json.dumps(
+        {**WRITER, "num_classes": len(classes), "ignore_index": VOID, "classes": [asdict(c) for c in classes]}
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise file_error(path, "cannot be written", error) from None
+
+
+def _is_ours(legend: Path) -> bool:
+    """Whether an earlier run wrote the legend."""
+    try:
+        found = json.loads(legend.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.items() >= WRITER.items()
 
 
 def _predict(

@@ -239,3 +239,13 @@ def test_a_photograph_of_12_megapixels_stays_under_3_gigabytes(tmp_path):
     assert peak < 3e9
     assert mask_of(tmp_path / "out" / "large.png")[0].shape == (3000, 4000)
     assert np.load(tmp_path / "out" / "large.npy", mmap_mode="r").shape == (19, 3000, 4000)
+
+
+@pytest.mark.parametrize("name", ["1.png", "classes.json"])
+def test_masks_that_a_person_drew_are_not_replaced(at, capsys, name):
+    drawn = at / f"drawn {name}"
+    drawn.mkdir()
+    (drawn / name).write_text("mine")
+    assert main(["predict", "run.safetensors", "photos", "--out", str(drawn)]) == 2
+    assert "a folder with other files, which masks could replace; name a new one" in capsys.readouterr().err
+    assert [(path.name, path.read_text()) for path in drawn.iterdir()] == [(name, "mine")]
