@@ -209,6 +209,7 @@ def _write(outcome: Outcome, data: Dataset, folder: SweepFolder) -> None:
     """Write the result into the sweep's folder, and the report of a search that has ended."""
     write_result(outcome, data.class_names, folder)
     if outcome.record.finished and not outcome.record.plan.methods:
+        folder.report.unlink(missing_ok=True)  # one of an earlier result must not stand beside this one
         try:
             write_report(outcome, data, folder)
         except Exception:  # what shows a result must not withhold it

@@ -80,8 +80,8 @@ def about(compared: Compared) -> str:
     sentences = [f"Figures in percent: {of}.", f"Each training has {compared.epochs} epochs."]
     if not compared.finished:
         sentences.insert(0, f"Not finished: each method is to have {compared.seeds} seeds.")
-    if least == 2:
-        sentences.append("Two seeds say little of a third, so their intervals are wide.")
+    if least <= 2 and most > 1:
+        sentences.append("One or two seeds say little of another one, so their intervals are wide or of images alone.")
     names = zip(plan.classes, compared.reference.models[0].scores.iou, strict=True)
     if absent := [name for name, iou in names if math.isnan(iou)]:
         sentences.append(f"The {compared.split} split does not show {', '.join(absent)}: left out of every measure.")

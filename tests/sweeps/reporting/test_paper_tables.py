@@ -209,6 +209,6 @@ def test_a_comparison_that_is_not_finished_says_how_many_seeds_it_has(compared):
     assert about(part).startswith(
         "Not finished: each method is to have 3 seeds. Figures in percent: the mean over 2 to 3"
     )
-    assert "Two seeds say little of a third" in about(part)
+    assert "One or two seeds say little of another one" in about(part)
     *_, worst = comparison_tables(replace(compared, results=(first, failed)))
     assert [row[0].text for row in worst.rows] == ["mcce"]
