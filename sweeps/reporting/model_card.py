@@ -18,6 +18,7 @@ from tce_core.evidence import measures
 from tce_core.evidence.intervals import Estimate, estimate, estimate_classes, estimate_worst
 from tce_core.evidence.jackknife import Jackknife
 from tce_core.image_counts import ImageCounts, read_counts
+from tce_core.loss_table import LOSSES
 from tce_core.results import EpochResult
 
 TEMPLATE = "model_card.md.jinja"
@@ -25,7 +26,10 @@ STRIDE = 16
 """Sides of the network's input are multiples of it (`tce_core.evaluation`)."""
 BAD = 0.2
 """A class with a lower IoU is named among the limits."""
-SETTINGS = ("loss", "t", "over", "gamma", "estimator", "lr", "epochs", "batch_size", "crop", "scale", "jitter", "seed")
+SETTINGS = ("lr", "epochs", "trunk", "batch_size", "crop", "scale", "jitter", "seed")
+"""Settings that every loss has; the loss and those of its own come before them."""
+FILES = ("encoder_weights", "start")
+"""Settings that can be paths: a card shows the names of the files alone."""
 PACKAGES = ("torch", "segmentation-models-pytorch", "timm")
 Estimates = Mapping[str, Estimate]
 
@@ -73,6 +77,8 @@ def model_card(
         measures=markdown(_measure_table(found)),
         by_class=markdown(_class_table(found, data)),
         intervals=bool(counts),
+        tested="test" in found,
+        chosen=export.sweep is not None and export.dataset.fingerprint == data.fingerprint,
         limits=_limits(found, data),
         settings=markdown(_settings_table(config)),
         versions=", ".join(_versions()),
@@ -129,7 +135,9 @@ def _class_table(found: Mapping[str, Estimates], data: Dataset) -> Table:
 
 def _settings_table(config: TrialConfig) -> Table:
     values = config.model_dump(mode="json")
-    rows = tuple((Cell(key), Cell(str(values[key]))) for key in SETTINGS if values[key] is not None)
+    shown = {key: values[key] for key in ("loss", *sorted(LOSSES[config.loss].own_settings), *SETTINGS)}
+    shown |= {key: Path(values[key]).name for key in FILES if values[key] is not None}
+    rows = tuple((Cell(key), Cell(str(value))) for key, value in shown.items() if value is not None)
     return Table("Settings", ("setting", "value"), rows)
 
 
@@ -160,4 +168,4 @@ def _text(one: Estimate) -> str:
     if math.isnan(one.value):
         return "-"
     text = f"{100 * one.value:.1f}"
-    return text if not math.isfinite(one.high - one.low) else f"{text} ({100 * one.low:.1f} to {100 * one.high:.1f})"
+    return text if not one.high > one.low else f"{text} ({100 * one.low:.1f} to {100 * one.high:.1f})"

@@ -220,13 +220,18 @@ def test_the_card_states_what_was_measured(exported, data, in_process):
             (found,) = re.findall(r"^[\d.]+", cell)
             assert float(found) == pytest.approx(100 * scores.iou[k], abs=0.051)
             interval = estimate_classes([Jackknife.of(counts[split].at(TAU))])[k]
-            if not np.isnan(interval.low):
+            if interval.low == interval.high:  # an IoU of 0 or 1: the images do not say how sure it is
+                assert "(" not in cell
+            elif not np.isnan(interval.low):
                 assert f"({100 * interval.low:.1f} to {100 * interval.high:.1f})" in cell
     worst = data.class_names[test.report.worst_class]
     assert f"It hardly finds {worst} (" in card
     assert "has not stated a licence" in card
     assert "license:" not in card.split("---")[1]
     assert "strength 0.5" in card
+    settings = re.findall(r"^\| (\w+) \| (\S.*?) \|$", card[card.index("### Settings") :], re.M)
+    assert ("loss", "mcce") in settings
+    assert not {"t", "gamma", "over", "estimator"} & {name for name, _ in settings}  # mcce has none of them
     assert "{{" not in card
     assert "{%" not in card
 
@@ -237,3 +242,17 @@ def test_what_is_in_the_place_of_the_folder_is_not_replaced(exported, data, in_p
     with pytest.raises(UserError, match=r"would replace notes.txt; give another --out"):
         train_export(TrainOptions(config=exported))
     assert not exported.with_suffix(".safetensors").exists()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_card_says_what_holds_for_its_loss_and_its_data(exported, data, in_process, same):
+    """Only the data of the sweep chose the configuration, and only there the baseline was measured."""
+    focal, export = exported.with_name("focal.yaml"), train.read_export(exported)
+    config = CONFIG.model_copy(update={"loss": "focal", "focal_gamma": 1.5, "steps_per_epoch": 1})
+    dataset = export.dataset.model_copy(update={"fingerprint": data.fingerprint if same else "other"})
+    baseline = export.measured.model_copy(update={"label": "plain"})
+    write_export(focal, export.model_copy(update={"trial": config, "dataset": dataset, "baseline": baseline}))
+    card = (train_export(TrainOptions(config=focal)).folder / "README.md").read_text()
+    assert "| focal_gamma | 1.5 |" in card
+    assert ("The validation split chose the configuration" in card) == same
+    assert ("Plain `plain`, trained in the sweep for" in card) == same
