@@ -1,20 +1,31 @@
 """The common description of every raw data set: classes, pairs of image and mask files, and a map of label ids."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from tce_core import VOID
 from tce_core.data.schema import ClassInfo
 from tce_core.errors import UserError
 
 UNKNOWN = -1
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of each orientation upright (EXIF 2.3, tag 0x0112)."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 INDEX_MODES = ("L", "P")  # Pillow's names for 8-bit grey and 8-bit palette: the value of a pixel is its label id
 # Pillow raises any of these for a damaged file.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 @dataclass(frozen=True)
@@ -109,9 +120,19 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
         with Image.open(path) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise UserError(f"{path}: its pixels are {picture.mode}; an image must have 8 bits per channel")
-            return np.asarray((ImageOps.exif_transpose(picture) if upright else picture).convert("RGB"))
+            return np.asarray((_upright(picture) if upright else picture).convert("RGB"))
     except DECODING_ERRORS as error:
         raise UserError(f"{path}: cannot be decoded ({_one_line(error)}); replace the file") from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turn an image. Pillow's `exif_transpose` also writes the tags anew, and fails if one of them is damaged."""
+    picture.load()  # Pillow itself turns a TIFF here, and then takes the tag away
+    try:
+        turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except DECODING_ERRORS:  # the pixels are sound, so damaged tags are as good as none
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def read_mask(path: Path, labels: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from tce_core.files import replacing
 
 TOLERANCE = 1e-3
 """Largest difference between the logits of onnxruntime and torch, as a share of the largest logit."""
-CHECKED = ((1, 96, 160), (2, 131, 77))
+CHECKED = ((1, 96, 160), (2, 131, 77), (1, 9, 16))
 """Images, height and width of the batches that are compared."""
 NEEDED = 'needs the packages onnx, onnxscript and onnxruntime; run pip install "tilted-sweeps[onnx]"'
 
@@ -70,8 +70,8 @@ def write_onnx(path: Path, model: nn.Module, class_names: Sequence[str]) -> floa
         with replacing(path) as partial:
             partial.touch()  # a bad path is refused before the export, which takes many seconds
             program = _exported(path, plain)
-            (output,) = program.model.graph.outputs  # torch names its sides by formulas
-            output.shape = type(output.shape)(["batch", len(class_names), "height", "width"])
+            for value, channels in ((*program.model.graph.inputs, 3), (*program.model.graph.outputs, len(class_names))):
+                value.shape = type(value.shape)(["batch", channels, "height", "width"])  # torch names them by symbols
             program.model.metadata_props["classes"] = json.dumps(list(class_names))
             program.save(partial, external_data=False)
             return _largest_difference(path, partial, plain)
@@ -95,19 +95,23 @@ def require_packages() -> None:
 
 def _exported(path: Path, plain: PlainInput) -> Any:
     """Return torch's program of ONNX for a model."""
-    free = {axis: torch.export.Dim(name) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
+    # With smaller sides the features have one cell, which torch treats apart; the check includes them.
+    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=17), 3: torch.export.Dim("width", min=17)}
+    image = torch.rand(2, 3, 70, 90)  # no side is a multiple of the stride, which would hide the padding
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that are not needed
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.onnx.export(
+            # Deferred: else torch wants a proof that the padded side is not smaller than the side.
+            traced = torch.export.export(
                 plain,
-                (torch.rand(2, 3, 70, 90),),  # no side is a multiple of the stride, which would hide the padding
-                dynamo=True,
-                input_names=["image"],
-                output_names=["logits"],
+                (image,),
                 dynamic_shapes={"image": free},
-                verbose=False,
+                strict=False,
+                prefer_deferred_runtime_asserts_over_guards=True,
+            )
+            return torch.onnx.export(
+                traced, (image,), dynamo=True, input_names=["image"], output_names=["logits"], verbose=False
             )
     except Exception as error:  # the exporter wraps whatever an encoder does that it cannot follow
         reason = str(error.__cause__ or error).strip().splitlines()[0]

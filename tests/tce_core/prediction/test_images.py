@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tce_core.errors import UserError
 from tce_core.prediction.images import find_photographs, read_ahead
@@ -93,6 +93,34 @@ def test_a_folder_that_cannot_be_read_is_named(at):
     (at / "night").chmod(0)
     with pytest.raises(UserError, match="night: the folder cannot be read: Permission denied"):
         found(at, ["."])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_orientation_is_pillow_s(at, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(PIXELS).save(f"turned.{suffix}", exif=exif, lossless=True)
+    ((_, image),) = read_ahead(find_photographs([at / f"turned.{suffix}"], at / "out"))
+    with Image.open(f"turned.{suffix}") as picture:
+        assert np.array_equal(image, np.asarray(ImageOps.exif_transpose(picture)))
+
+
+def test_damaged_tags_do_no_harm(at):
+    """Pillow's own function ends with a `struct.error` on these."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    tags = bytearray(exif.tobytes())
+    random, read = np.random.default_rng(0), 0
+    for _ in range(300):
+        damaged = bytearray(tags)
+        for place in random.integers(len(tags), size=4):
+            damaged[place] = random.integers(256)
+        Image.fromarray(PIXELS).save("damaged.png", exif=bytes(damaged))
+        ((_, image),) = read_ahead(find_photographs([at / "damaged.png"], at / "out"))
+        assert sorted(image.shape) == [3, 4, 6]
+        read += image.shape == (6, 4, 3)
+    assert 0 < read < 300
 
 
 @pytest.mark.parametrize(
